@@ -1,0 +1,142 @@
+"""Deliveries on their way in: what landed, the rows as delivered, and each row judged.
+
+Belongs here: assets partitioned by delivery. Not here: anything by event day (`clean.py`).
+"""
+
+from collections.abc import Iterator
+from functools import reduce
+
+import dagster as dg
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_assets.assets.policies import SINGLE_RUN, asset_key
+from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
+from crm_assets.contracts.model import Shape, Table
+from crm_assets.lake.functions import local_day
+from crm_assets.lake.layout import Lake
+from crm_assets.mining.deliveries import delivered_days as count_delivered_days
+from crm_assets.partitions import deliveries
+from crm_assets.settings import Settings, load_settings, write_settings
+from crm_assets.sources.deliveries import Delivery, list_files, sha256, tables_of
+from crm_assets.sources.mapping import MappingError, read_sources
+from crm_assets.sources.readers import read_files, union_by_name
+from crm_assets.sources.rows import judge, rejected_rows, valid_rows
+
+EVENT_TABLES = [table for table in CANONICAL.values() if table.shape is Shape.EVENT]
+
+
+@dg.asset(
+    key=asset_key("quality", DELIVERED_FILES),
+    partitions_def=deliveries,
+    backfill_policy=SINGLE_RUN,
+    description=DELIVERED_FILES.description,
+)
+def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> pd.DataFrame:
+    """Every file of every delivery, with its digest and the tables it feeds."""
+    sources = read_sources(settings.sources)
+    rows = [
+        {
+            "file": file.name,
+            "bytes": file.bytes,
+            "modified_ns": file.modified_ns,
+            "sha256": sha256(delivery.folder(settings.exports) / file.name),
+            "tables": tables_of(sources[delivery.source], file.name),
+            SOURCE.name: delivery.source,
+            EXPORT_DATE.name: delivery.export_date,
+        }
+        for delivery in map(Delivery.of_key, context.partition_keys)
+        for file in list_files(delivery.folder(settings.exports))
+    ]
+    return pd.DataFrame(rows, columns=list(DELIVERED_FILES.by_name))
+
+
+def raw_asset(table: Table) -> dg.AssetsDefinition:
+    """The rows delivered for a canonical table, as they are."""
+
+    @dg.asset(
+        key=["raw", table.name],
+        deps=[delivered_files],
+        partitions_def=deliveries,
+        backfill_policy=SINGLE_RUN,
+        description=f"Rows delivered for {table.name}, with the columns of the files.",
+    )
+    def raw(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+    ) -> dict[str, ir.Table]:
+        sources = read_sources(settings.sources)
+        found = {}
+        for delivery in map(Delivery.of_key, context.partition_keys):
+            mapping = sources[delivery.source].tables.get(table.name)
+            folder = delivery.folder(settings.exports)
+            if mapping is None:
+                continue
+            names = [file.name for file in list_files(folder)]
+            rows = read_files(lake.engine.backend, folder, mapping, names)
+            if rows is not None:
+                found[delivery.key] = rows
+        return found
+
+    return raw
+
+
+def validated_asset(table: Table) -> dg.AssetsDefinition:
+    """The rows of a canonical table that meet its contract, and those that do not."""
+
+    @dg.multi_asset(
+        name=f"validate_{table.name}",
+        ins={"raw": dg.AssetIn(["raw", table.name])},
+        outs={
+            "validated": dg.AssetOut(key=["validated", table.name], description=table.description),
+            "quarantine": dg.AssetOut(
+                key=["quality", f"quarantine_{table.name}"],
+                description=f"Rows delivered for {table.name} that were rejected, with every reason.",
+            ),
+        },
+        partitions_def=deliveries,
+        backfill_policy=SINGLE_RUN,
+    )
+    def validate(
+        raw: dict[str, ir.Table], settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+    ) -> Iterator[dg.Output[ir.Table]]:
+        sources = read_sources(settings.sources)
+        for name in raw:
+            if name not in sources or table.name not in sources[name].tables:
+                raise MappingError(f"raw.{table.name} holds rows of {name!r}, but no mapping {name}.yaml maps them")
+        judged = [judge(rows, sources[name], table) for name, rows in raw.items()]
+        with lake.engine.held(union_by_name(judged) if judged else lake.engine.empty(_judged_schema(table))) as rows:
+            yield dg.Output(valid_rows(rows), "validated")
+            yield dg.Output(rejected_rows(rows, table), "quarantine")
+
+    return validate
+
+
+@dg.asset(
+    key=asset_key("quality", DELIVERED_DAYS),
+    ins={table.name: dg.AssetIn(["validated", table.name]) for table in EVENT_TABLES},
+    partitions_def=deliveries,
+    backfill_policy=SINGLE_RUN,
+    description=DELIVERED_DAYS.description,
+)
+def delivered_days(settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake], **validated: ir.Table) -> pd.DataFrame:
+    """Event days each delivery touched; the earliest becomes the workspace's first day."""
+    with_days = [
+        (table, validated[table.name].mutate(day=local_day(validated[table.name][table.event_time], settings.timezone)))
+        for table in EVENT_TABLES
+    ]
+    counted = [count_delivered_days(rows, table, settings.late_window_days) for table, rows in with_days]
+    found = reduce(lambda left, right: left.union(right), counted).to_pandas()
+    if len(found):
+        _extend_history(settings, found["day"].min())
+    return found
+
+
+def _extend_history(settings: Settings, first_day: pd.Timestamp) -> None:
+    start = load_settings(settings.home).start_date
+    if start is None or first_day.date() < start:
+        write_settings(settings.home, start_date=first_day.date())
+
+
+raw_assets = [raw_asset(table) for table in CANONICAL.values()]
+validated_assets = [validated_asset(table) for table in CANONICAL.values()]

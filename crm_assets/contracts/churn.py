@@ -1,0 +1,57 @@
+"""Contracts of the churn tables and of the figures every model shows.
+
+Belongs here: scores, leaderboard and realised performance. Not here: how they are computed (`mining/churn.py`).
+"""
+
+from crm_assets.contracts.model import Column, Shape, Table
+
+RISK_BANDS = ("low", "medium", "high", "very high")
+"""From the least likely to leave to the most."""
+
+CHURN_SCORES = Table(
+    name="churn_scores",
+    description="How likely each active customer is to stop ordering, and why.",
+    shape=Shape.SNAPSHOT,
+    key=("as_of", "customer_id"),
+    columns=(
+        Column("as_of", "date", "Last day seen.", required=True),
+        Column("customer_id", "string", "A customer with a recent order.", required=True),
+        Column("churn_probability", "float64", "Calibrated probability of no order within the horizon.", True, 0, 1),
+        Column("risk_band", "string", "The probability in words.", required=True, allowed=RISK_BANDS),
+        Column("reasons", "array<string>", "What speaks most for leaving, strongest first.", required=True),
+        Column("model_id", "string", "Model that scored: its name and the month it was trained for.", required=True),
+    ),
+)
+
+_FIGURE = (
+    Column("metric", "string", "Figure: auc, pr_auc, brier, ece, lift_at_10, ...", required=True),
+    Column("value", "float64", "Its value; null where it is not defined."),
+    Column("low", "float64", "Lower end of its 95% bootstrap interval."),
+    Column("high", "float64", "Upper end of its 95% bootstrap interval."),
+)
+
+MODEL_LEADERBOARD = Table(
+    name="model_leaderboard",
+    description="Each candidate's figures on later days than it was trained on, and which one was promoted.",
+    key=("model", "trained_for", "candidate", "metric"),
+    columns=(
+        Column("model", "string", "What is modelled.", required=True),
+        Column("trained_for", "date", "Month the model is for; it saw earlier days only.", required=True),
+        Column("candidate", "string", "Way of modelling it; baselines included.", required=True),
+        *_FIGURE,
+        Column("is_champion", "boolean", "This candidate scores.", required=True),
+    ),
+)
+
+CHURN_PERFORMANCE = Table(
+    name="churn_performance",
+    description="How the published churn scores of each day turned out, beside the recency rule.",
+    key=("as_of", "candidate", "metric"),
+    columns=(
+        Column("as_of", "date", "Day of the scores; its horizon has ended.", required=True),
+        Column("candidate", "string", "churn_scores as published, or the baseline recency.", required=True),
+        *_FIGURE,
+        Column("customers", "int64", "Customers scored on the day.", required=True, minimum=0),
+        Column("churned", "int64", "Of these, customers without an order within the horizon.", required=True, minimum=0),
+    ),
+)

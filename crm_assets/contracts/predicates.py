@@ -1,0 +1,55 @@
+"""What a contract asks of a value, as engine-side predicates over all rows.
+
+Belongs here: one predicate and its reason per rule of a column. Not here: sampled checks (`checks/`).
+"""
+
+from collections.abc import Iterator
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_assets.contracts.model import Column
+
+Violation = tuple[ir.BooleanValue, ir.StringValue]
+"""Where a rule is broken (never null), and the reason people read."""
+
+
+def violations(column: Column, value: ir.Value) -> Iterator[Violation]:
+    """The rules of a column that a typed value breaks.
+
+    Args:
+        column: The contract's column.
+        value: Its values, already of the column's type.
+
+    Yields:
+        A boolean expression that is true where the rule is broken, and the reason, which names the column.
+    """
+    text = value.cast("string")
+    if column.required:
+        yield value.isnull(), ibis.literal(f"{column.name}: missing")
+    if column.minimum is not None:
+        yield _holds(value < _bound(column, column.minimum)), _reason(column, text, f"is below {column.minimum}")
+    if column.maximum is not None:
+        yield _holds(value > _bound(column, column.maximum)), _reason(column, text, f"is above {column.maximum}")
+    if column.allowed:
+        yield _holds(value.notin(column.allowed)), _reason(column, text, f"is not one of {', '.join(column.allowed)}")
+
+
+def unreadable(column: Column, text: ir.StringValue, value: ir.Value) -> Violation:
+    """Where something was delivered that is not of the column's type."""
+    kind = {"timestamp": "a date and time", "date": "a date", "boolean": "yes or no", "int64": "a whole number"}
+    wanted = kind.get(column.dtype, "a number")
+    # A case is evaluated only where it applies, so the text of good values is never made.
+    return value.isnull().ifelse(text.notnull(), False), _reason(column, text, f"is not {wanted}")
+
+
+def _bound(column: Column, bound: float | str) -> ir.Scalar:
+    return ibis.literal(bound).cast(column.dtype) if isinstance(bound, str) else ibis.literal(bound)
+
+
+def _holds(condition: ir.BooleanValue) -> ir.BooleanValue:
+    return condition.fill_null(False)
+
+
+def _reason(column: Column, text: ir.StringValue, problem: str) -> ir.StringValue:
+    return ibis.literal(f"{column.name}: '") + text.substr(0, 80) + ibis.literal(f"' {problem}")

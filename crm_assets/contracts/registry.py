@@ -1,0 +1,68 @@
+"""Every table of the lake with the layer it lives in.
+
+Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
+`segments.py`, `churn.py`, `basket.py`).
+"""
+
+from functools import cache
+
+from crm_assets.contracts import layers
+from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
+from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
+from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
+from crm_assets.contracts.model import Table
+from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
+
+RAW_LAYER = "raw"
+"""Raw tables have the columns of the files, so they have no contract."""
+
+LAYERS = ("raw", "validated", "clean", "profile", "features", "models", "marts", "quality")
+"""In the order data flows; also the schemas of the warehouse."""
+
+TRAINING_FEATURES = layers.monthly(
+    CUSTOMER_FEATURES,
+    "training_features",
+    "Customer features on the days that models are trained on, kept by month.",
+)
+
+_TABLES: tuple[tuple[str, Table], ...] = (
+    *(("validated", layers.validated(table)) for table in CANONICAL.values()),
+    *(("quality", layers.quarantine(table)) for table in CANONICAL.values()),
+    ("quality", layers.DELIVERED_FILES),
+    ("quality", layers.DELIVERED_DAYS),
+    *(("clean", layers.clean(table)) for table in CANONICAL.values()),
+    ("profile", layers.current(CUSTOMERS)),
+    ("profile", layers.by_partition(CUSTOMER_DAYS)),
+    ("features", layers.by_partition(CUSTOMER_FEATURES)),
+    ("features", TRAINING_FEATURES),
+    ("features", layers.monthly(RFM_CUTS, RFM_CUTS.name, RFM_CUTS.description)),
+    ("marts", layers.by_partition(CUSTOMER_SEGMENTS)),
+    ("marts", layers.by_partition(CHURN_SCORES)),
+    ("marts", CROSS_SELL_RULES),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, MODEL_LEADERBOARD.name, MODEL_LEADERBOARD.description)),
+    ("quality", CHURN_PERFORMANCE),
+)
+
+
+@cache
+def lake_tables() -> dict[tuple[str, str], Table]:
+    """Contracts by layer and table name."""
+    return {(layer, table.name): table for layer, table in _TABLES}
+
+
+def contract_of(layer: str, name: str) -> Table:
+    """The contract of a table of the lake.
+
+    Raises:
+        KeyError: There is no such table; the message says where it would be declared.
+    """
+    try:
+        return lake_tables()[layer, name]
+    except KeyError:
+        raise KeyError(f"{layer}.{name} has no contract; declare it in crm_assets/contracts/registry.py") from None
+
+
+def quarantine_tables() -> tuple[Table, ...]:
+    """The quarantine of each canonical table; together they are `quality.quarantine`."""
+    return tuple(map(layers.quarantine, CANONICAL.values()))

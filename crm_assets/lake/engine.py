@@ -1,0 +1,129 @@
+"""The query engine: DuckDB behind Ibis, one connection for the whole process.
+
+Belongs here: every statement in the engine's own SQL. Not here: where tables lie (`layout.py`) or what they hold.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+from ibis.backends.sql.datatypes import DuckDBType
+from ibis.util import gen_name
+
+
+@dataclass(frozen=True)
+class Engine:
+    """DuckDB in this process.
+
+    Attributes:
+        memory_limit: Such as ``2GB``; what does not fit spills to `spill`.
+        threads: Threads of one query.
+        spill: Folder for what does not fit in memory.
+    """
+
+    memory_limit: str
+    threads: int
+    spill: str
+
+    @property
+    def backend(self) -> Backend:
+        """The process-wide Ibis connection: lazy inputs and outputs of an asset must share it."""
+        return _connect(self)
+
+    def scan(
+        self,
+        files: str | Sequence[str],
+        partition_types: Mapping[str, str],
+        columns: Sequence[str] | None = None,
+        unify: bool = False,
+        name: str = "scan",
+    ) -> ir.Table:
+        """A lazy table over Parquet files whose folders are named `column=value`.
+
+        Args:
+            files: A glob, or paths; at least one file must exist.
+            partition_types: Ibis types of the columns in the folder names.
+            columns: Columns to read, in order; default all.
+            unify: Files may have different columns; absent ones read as null.
+            name: Prefix of the view's name in the engine.
+        """
+        types = {column: sql_type(dtype) for column, dtype in partition_types.items()}
+        hive = ", ".join(f"{quote_name(column)}: {dtype}" for column, dtype in types.items())
+        options = f", hive_partitioning = true, hive_types = {{{hive}}}" if types else ", hive_partitioning = false"
+        selected = ", ".join(map(quote_name, columns)) if columns else "*"
+        view = gen_name(name)
+        source = f"read_parquet({_text_list(files)}{options}, union_by_name = {str(unify).lower()})"
+        self.backend.con.execute(f"CREATE TEMP VIEW {quote_name(view)} AS SELECT {selected} FROM {source}")
+        return self.backend.table(view)
+
+    def empty(self, schema: sch.Schema) -> ir.Table:
+        """A lazy table with no rows."""
+        row = {name: ibis.null(dtype) for name, dtype in schema.items()}
+        return ibis.memtable([{"_": 0}], schema={"_": "int64"}).select(**row).limit(0)
+
+    @contextmanager
+    def held(self, table: ir.Table) -> Iterator[ir.Table]:
+        """The rows of a lazy table, computed once and kept in the engine inside the `with` block."""
+        name = gen_name("held")
+        try:
+            yield self.backend.create_table(name, table, temp=True)
+        finally:
+            self.backend.drop_table(name, database=("temp", "main"), force=True)
+
+    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
+        """Write a lazy table into one Parquet file."""
+        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, compression="zstd")
+
+    def write_partitions(
+        self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
+    ) -> None:
+        """Write a lazy table into `folder`, a subfolder per value of `partition_by` with one or more files each."""
+        ordered = table.order_by(*partition_by, *order_by)
+        by = partition_by[0] if len(partition_by) == 1 else tuple(partition_by)
+        self.backend.to_parquet(ordered, folder, compression="zstd", partition_by=by)
+
+
+@functools.cache
+def _connect(engine: Engine) -> Backend:
+    Path(engine.spill).mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(
+        config={
+            "memory_limit": engine.memory_limit,
+            "threads": engine.threads,
+            "temp_directory": engine.spill,
+            # Partitions are replaced under the same name, so cached file contents would go stale.
+            "enable_external_file_cache": "false",
+            # What is not in the lake or the exports is not fetched from anywhere.
+            "autoinstall_known_extensions": "false",
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    return ibis.duckdb.from_connection(connection)
+
+
+def quote_name(identifier: str) -> str:
+    """An identifier, quoted."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def quote_text(value: str) -> str:
+    """A string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def sql_type(dtype: str) -> str:
+    """The engine's name of an Ibis type."""
+    return DuckDBType.to_string(dt.dtype(dtype))
+
+
+def _text_list(values: str | Sequence[str]) -> str:
+    return f"[{', '.join(map(quote_text, [values] if isinstance(values, str) else values))}]"

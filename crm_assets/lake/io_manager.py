@@ -1,0 +1,181 @@
+"""Dagster's way into the lake: assets get lazy tables and give tables back.
+
+Belongs here: which partitions an asset reads and writes, and what the UI shows of them. Not here: files (`layout.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crm_assets.contracts.layers import DELIVERY, EXPORT_DATE, SOURCE
+from crm_assets.contracts.model import Column, Table
+from crm_assets.contracts.registry import RAW_LAYER, contract_of
+from crm_assets.lake.layout import PART, Lake, Partition, Written
+from crm_assets.lake.lineage import column_lineage
+from crm_assets.lake.warehouse import Warehouse
+
+PREVIEW_ROWS = 5
+PREVIEW_COLUMNS = 12
+LINEAGE_PARTITIONS = 31
+"""Dagster stores the metadata of a run once for each partition, so wide ranges go without lineage and preview."""
+
+DELIVERY_SEPARATOR = "--"
+
+
+class LakeIOManager(dg.IOManager):
+    """Reads and writes assets whose key is `[layer, table]`.
+
+    An input annotated `ir.Table` is lazy, `pd.DataFrame` and `pa.Table` are fetched. Outputs may be any of the three,
+    and are cast to the table's contract. Raw tables have the columns of the files: an asset gives them as a dict by
+    partition key, and gets them as a dict by source.
+    """
+
+    def __init__(self, lake: Lake, warehouse: Warehouse) -> None:
+        self.lake = lake
+        self.warehouse = warehouse
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """The rows of the upstream partitions that the run needs."""
+        layer, name = context.asset_key.path
+        keys = context.asset_partition_keys if context.has_asset_partitions else None
+        wanted = context.dagster_type.typing_type
+        if layer == RAW_LAYER:
+            return read_raw(self.lake, name, None if keys is None else list(map(_delivery, keys)))
+        table = read_partitions(self.lake, layer, contract_of(layer, name), keys)
+        if wanted is pd.DataFrame:
+            return table.to_pandas()
+        if wanted is pa.Table:
+            return table.to_pyarrow()
+        return table
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Replace the run's partitions by the rows the asset gave."""
+        layer, name = context.asset_key.path
+        keys = context.asset_partition_keys if context.has_asset_partitions else None
+        if layer == RAW_LAYER:
+            written = self._write_raw(name, obj, keys or [])
+        else:
+            contract = contract_of(layer, name)
+            table = obj if isinstance(obj, ir.Table) else ibis.memtable(obj, schema=_given_schema(obj, contract))
+            written = self.lake.write(layer, contract, table, _partitions(contract, keys))
+            if not self.warehouse.has_table(layer, name) or written.created:
+                self.warehouse.publish([(layer, contract)])
+        metadata: dict[str, Any] = {
+            "dagster/row_count": written.rows,
+            "bytes": written.bytes,
+            "partitions written": len(written.files),
+        }
+        if keys is None or len(keys) <= LINEAGE_PARTITIONS:
+            if isinstance(obj, ir.Table):
+                metadata |= _lineage(obj)
+            metadata |= _preview(written)
+        context.add_output_metadata(metadata)
+
+    def _write_raw(self, name: str, tables: Mapping[str, ir.Table], keys: Sequence[str]) -> Written:
+        parts = []
+        for key in keys:
+            source, day = _delivery(key)
+            if key not in tables:
+                parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, None), None, [(source, day)]))
+                continue
+            rows = tables[key].mutate(**{SOURCE.name: source, EXPORT_DATE.name: date.fromisoformat(day)})
+            parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, rows), rows, [(source, day)]))
+        self.warehouse.publish_raw(name)
+        return Written(
+            sum(part.rows for part in parts),
+            sum(part.bytes for part in parts),
+            tuple(path for part in parts for path in part.files),
+            any(part.created for part in parts),
+        )
+
+
+def read_partitions(lake: Lake, layer: str, contract: Table, keys: Sequence[str] | None) -> ir.Table:
+    """The rows of some partitions of a table, given by their keys; all of them when `keys` is None."""
+    table = lake.read(layer, contract)
+    if keys is None or not contract.partition_by:
+        return table
+    if not keys:
+        return table.limit(0)
+    if contract.partition_by == DELIVERY:
+        return _of_deliveries(table, list(map(_delivery, keys)))
+    day = table[contract.partition_by[0]]
+    # Partitions of time always come as one range.
+    return table.filter(day.between(date.fromisoformat(min(keys)), date.fromisoformat(max(keys))))
+
+
+def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> dict[str, ir.Table]:
+    """The raw rows of some deliveries, by source; columns absent from some delivery are null."""
+    found = {}
+    for folder in sorted((lake.folder(RAW_LAYER, name)).glob(f"{SOURCE.name}=*")):
+        source = folder.name.split("=", 1)[1]
+        days = [day for name, day in deliveries if name == source] if deliveries is not None else ["*"]
+        files = [str(path) for day in days for path in folder.glob(f"{EXPORT_DATE.name}={day}/{PART}")]
+        if files:
+            types = {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
+            found[source] = lake.engine.scan(sorted(files), types, unify=True, name=f"{RAW_LAYER}__{name}__")
+    return found
+
+
+def _delivery(key: str) -> Partition:
+    source, _, day = key.rpartition(DELIVERY_SEPARATOR)
+    return source, day
+
+
+def _partitions(contract: Table, keys: Sequence[str] | None) -> list[Partition]:
+    if keys is None:
+        return [()]
+    return [_delivery(key) if contract.partition_by == DELIVERY else (key,) for key in keys]
+
+
+def _of_deliveries(table: ir.Table, deliveries: Sequence[Partition]) -> ir.Table:
+    conditions = [
+        (table[SOURCE.name] == source)
+        & table[EXPORT_DATE.name].isin([date.fromisoformat(day) for name, day in deliveries if name == source])
+        for source in sorted({source for source, _ in deliveries})
+    ]
+    return table.filter(ibis.or_(*conditions))
+
+
+def _raw_contract(name: str, rows: ir.Table | None) -> Table:
+    schema = rows.schema() if rows is not None else {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
+    columns = tuple(Column(column, str(dtype), "As delivered.") for column, dtype in schema.items())
+    return Table(name, "Rows as delivered.", columns, key=("_file", "_line") if rows is not None else (), partition_by=DELIVERY)
+
+
+def _given_schema(rows: pd.DataFrame | pa.Table, contract: Table) -> Any:
+    """The contract's types for columns that say nothing of their own, such as those of an empty frame."""
+    return contract.schema if len(rows) == 0 else None
+
+
+def _lineage(table: ir.Table) -> dict[str, Any]:
+    deps = {
+        column: [
+            dg.TableColumnDep(asset_key=dg.AssetKey(name.split("__")[:2]), column_name=origin)
+            for name, origin in origins
+            if name.count("__") >= 2
+        ]
+        for column, origins in column_lineage(table).items()
+    }
+    known = {column: found for column, found in deps.items() if found}
+    return {"dagster/column_lineage": dg.TableColumnLineage(known)} if known else {}
+
+
+def _preview(written: Written) -> dict[str, Any]:
+    path = next(iter(reversed(written.files)), None)
+    if path is None:
+        return {}
+    batches = pq.ParquetFile(path).iter_batches(PREVIEW_ROWS)
+    rows = next(batches, None)
+    if rows is None:
+        return {}
+    frame = rows.to_pandas().iloc[:, :PREVIEW_COLUMNS]
+    return {"preview": dg.MetadataValue.md(frame.to_markdown(index=False))}
+
+

@@ -1,0 +1,196 @@
+"""Where tables lie on disk, and how a partition gets there.
+
+Belongs here: paths, staging and the atomic swap. Not here: what the tables hold, or any query beyond a scan.
+
+Every partition is one file, `<layer>/<table>/<column>=<value>/part.parquet`. A new one is written under `.staging/` and
+moved over the old one with a single rename, so a reader sees the old rows or the new ones, and a killed run leaves
+nothing half-written. A partition that was written and has no rows is a folder without a file.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ibis.expr.types as ir
+import pyarrow.parquet as pq
+
+from crm_assets.contracts.model import Table
+from crm_assets.lake.engine import Engine
+
+PART = "part.parquet"
+
+Partition = tuple[str, ...]
+"""Values of a table's partition columns, such as ``("2017-06-01",)``; empty for a table without partitions."""
+
+
+class LakeError(RuntimeError):
+    """The lake does not hold what was asked for; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write left in the lake."""
+
+    rows: int
+    bytes: int
+    files: tuple[Path, ...]
+    created: bool
+    """Whether the table had no rows in the lake before, so that nobody's view of it knows its files."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The Parquet tables of one workspace.
+
+    Attributes:
+        root: The lake's folder.
+        engine: The engine that reads and writes it.
+    """
+
+    root: Path
+    engine: Engine
+
+    def folder(self, layer: str, table: str) -> Path:
+        """The folder of a table."""
+        return self.root / layer / table
+
+    def has_rows(self, layer: str, table: str) -> bool:
+        """Whether any partition of the table has ever held a row."""
+        return any(self.folder(layer, table).rglob(PART))
+
+    def partitions(self, layer: str, contract: Table) -> list[Partition]:
+        """Partitions that have been written, empty ones included, in order."""
+        folders = self.folder(layer, contract.name).glob("/".join(f"{name}=*" for name in contract.partition_by))
+        depth = len(contract.partition_by)
+        return sorted(tuple(part.split("=", 1)[1] for part in folder.parts[-depth:]) for folder in folders)
+
+    def read(self, layer: str, contract: Table) -> ir.Table:
+        """The table as a lazy Ibis table with the contract's columns in order; no rows when none were written.
+
+        Raises:
+            LakeError: The files have other columns than the contract.
+        """
+        if not self.has_rows(layer, contract.name):
+            return self.engine.empty(contract.schema)
+        try:
+            table = self.engine.scan(
+                self._glob(layer, contract.name, len(contract.partition_by)),
+                partition_types={name: contract.by_name[name].dtype for name in contract.partition_by},
+                columns=list(contract.by_name),
+                name=f"{layer}__{contract.name}__",
+            )
+        except Exception as error:
+            raise LakeError(
+                f"{layer}.{contract.name} in the lake cannot be read with its contract; "
+                f"if it was written by another version, materialise it again. The engine said: {error}"
+            ) from error
+        return table
+
+    def read_files(self, files: Sequence[Path], columns: Sequence[str]) -> ir.Table:
+        """Some of a table's files as a lazy table, without the columns of the folder names."""
+        return self.engine.scan(list(map(str, files)), {}, columns)
+
+    def write(self, layer: str, contract: Table, table: ir.Table | None, partitions: Sequence[Partition]) -> Written:
+        """Replace `partitions` of a table by the rows of a lazy table, each atomically.
+
+        Args:
+            layer: The table's layer.
+            contract: Its contract; the rows are cast to it and sorted by its key.
+            table: The new rows; None for none.
+            partitions: The partitions to replace, `[()]` for a table without; those without rows become empty.
+
+        Raises:
+            LakeError: `table` has other columns than the contract, or rows outside `partitions`.
+        """
+        created = not self.has_rows(layer, contract.name)
+        conformed = _conform(table, contract) if table is not None else self.engine.empty(contract.schema)
+        order = [column for column in contract.key if column not in contract.partition_by]
+        with self._staging() as staging:
+            if table is None:
+                found: dict[Partition, Path] = {}
+            elif not contract.partition_by:
+                found = {(): self._write_one(conformed, staging / PART, order)}
+            elif len(partitions) == 1:
+                found = self._write_single(conformed, contract, staging / PART, order)
+            else:
+                found = self._write_many(conformed, contract, staging, order)
+            if outside := sorted(set(found) - set(partitions), key=str):
+                raise LakeError(f"{layer}.{contract.name}: rows outside the partitions asked for: {outside[:5]}")
+            placed = [self._place(layer, contract, part, found.get(part), staging) for part in partitions]
+        files = tuple(path for path in placed if path)
+        rows = sum(pq.read_metadata(path).num_rows for path in files)
+        return Written(rows, sum(path.stat().st_size for path in files), files, created and bool(files))
+
+    def _write_one(self, table: ir.Table, path: Path, order: Sequence[str]) -> Path:
+        self.engine.write_file(table, path, order)
+        return path
+
+    def _write_single(
+        self, table: ir.Table, contract: Table, path: Path, order: Sequence[str]
+    ) -> dict[Partition, Path]:
+        names = contract.partition_by
+        with self.engine.held(table) as rows:
+            values = rows.select(*[rows[name].cast("string").name(name) for name in names]).distinct().to_pyarrow()
+            found = [tuple(row[name] for name in names) for row in values.to_pylist()]
+            return dict.fromkeys(found, self._write_one(rows.drop(*names), path, order)) if found else {}
+
+    def _write_many(
+        self, table: ir.Table, contract: Table, staging: Path, order: Sequence[str]
+    ) -> dict[Partition, Path]:
+        names = contract.partition_by
+        self.engine.write_partitions(table, staging, names, order)
+        files: dict[Partition, list[Path]] = {}
+        for path in sorted(staging.rglob("*.parquet")):
+            parts = path.relative_to(staging).parts[: len(names)]
+            files.setdefault(tuple(part.split("=", 1)[1] for part in parts), []).append(path)
+        columns = [name for name in contract.by_name if name not in names]
+        return {
+            # Threads of the engine may each leave a file in the same partition.
+            part: paths[0]
+            if len(paths) == 1
+            else self._write_one(self.read_files(paths, columns), paths[0].with_name(PART), order)
+            for part, paths in files.items()
+        }
+
+    def _place(
+        self, layer: str, contract: Table, partition: Partition, staged: Path | None, staging: Path
+    ) -> Path | None:
+        folder = self.folder(layer, contract.name)
+        for name, value in zip(contract.partition_by, partition, strict=True):
+            folder /= f"{name}={value}"
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / PART
+        if staged is None and not target.exists():
+            return None
+        if staged is None:
+            # A reader may already have listed the file, so it is emptied rather than removed.
+            columns = [name for name in contract.by_name if name not in contract.partition_by]
+            empty = self.engine.empty(contract.schema).select(*columns)
+            staged = self._write_one(empty, staging / f"{uuid.uuid4().hex}.parquet", [])
+        os.replace(staged, target)
+        return target
+
+    def _glob(self, layer: str, table: str, depth: int) -> str:
+        return str(self.folder(layer, table).joinpath(*["*"] * depth, PART))
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        folder = self.root / ".staging" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _conform(table: ir.Table, contract: Table) -> ir.Table:
+    names = list(contract.by_name)
+    missing = [name for name in names if name not in table.columns]
+    extra = [name for name in table.columns if name not in contract.by_name]
+    if missing or extra:
+        raise LakeError(f"{contract.name}: the rows lack columns {missing} and have unknown columns {extra}")
+    return table.select(*names).cast(dict(contract.schema.items()))

@@ -1,0 +1,116 @@
+"""Settings of one workspace: `crm.toml` in its folder, and `CRM_` environment variables, which win.
+
+Belongs here: what a user may set, with defaults. Not here: anything read from the environment at import.
+"""
+
+import os
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import tomlkit
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+SETTINGS_FILE = "crm.toml"
+
+
+class Settings(BaseSettings):
+    """Settings of one workspace; every field may be set in `crm.toml` or as `CRM_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="CRM_", extra="forbid", frozen=True)
+
+    home: Path = Field(Path("data"), description="The workspace's folder.")
+    timezone: str = Field("UTC", description="Time zone in which a day is a day, an IANA name.")
+    start_date: date | None = Field(None, description="First event day; written by the first ingestion.")
+    end_date: date | None = Field(None, description="Last day, for a workspace of historical data; open when absent.")
+    engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs queries.")
+    memory_limit: str = Field("2GB", description="The engine's memory limit; beyond it, it spills to disk.")
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="The engine's threads.")
+    seed: int = Field(20170101, description="Seed of everything random.")
+    late_window_days: int = Field(7, ge=0, description="Rows older than this at export are reported as late.")
+    check_rows: int = Field(100_000, ge=1, le=1_000_000, description="Most rows a distribution check samples.")
+    churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
+    churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
+    rule_min_support: float = Field(0.001, gt=0, le=1, description="Least share of baskets of a cross-sell rule.")
+    rule_min_confidence: float = Field(0.2, ge=0, le=1, description="Least confidence of a cross-sell rule.")
+    export_settle_seconds: int = Field(30, ge=0, description="An export is complete once unchanged for this long.")
+
+    @property
+    def exports(self) -> Path:
+        """Where exports land: `<source>/<YYYY-MM-DD>/`."""
+        return self.home / "exports"
+
+    @property
+    def sources(self) -> Path:
+        """The user's own source mappings."""
+        return self.home / "sources"
+
+    @property
+    def lake(self) -> Path:
+        """The Parquet lake."""
+        return self.home / "lake"
+
+    @property
+    def models(self) -> Path:
+        """Trained models and their cards."""
+        return self.home / "models"
+
+    @property
+    def reports(self) -> Path:
+        """Reports for people, such as the Data Docs of the checks."""
+        return self.home / "reports"
+
+    @property
+    def warehouse(self) -> Path:
+        """The published DuckDB file."""
+        return self.home / "warehouse.duckdb"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(init_settings().get("home") or os.environ.get("CRM_HOME") or "data")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, home / SETTINGS_FILE)
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names it and its place."""
+
+
+def load_settings(home: Path | str | None = None) -> Settings:
+    """Read the settings of the workspace at `home`, by default `$CRM_HOME` or `./data`.
+
+    Raises:
+        SettingsError: A setting is unknown or invalid.
+    """
+    values: dict[str, Any] = {"home": Path(home)} if home is not None else {}
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise SettingsError(f"{SETTINGS_FILE} or a CRM_ variable cannot be used:\n{problems}") from error
+    return settings.model_copy(update={"home": settings.home.absolute()})
+
+
+def write_settings(home: Path, **values: object) -> Settings:
+    """Set `values` in the workspace's `crm.toml`, keeping what else stands there, and read it again."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / SETTINGS_FILE
+    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    document.update(values)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=home, prefix=".crm.", delete=False) as file:
+        file.write(tomlkit.dumps(document))
+    os.replace(file.name, path)
+    return load_settings(home)
