@@ -30,7 +30,10 @@ UP_TO_THE_DAY = dg.TimeWindowPartitionMapping(start_offset=-36_500, allow_nonexi
 BEFORE_THE_MONTH = dg.TimeWindowPartitionMapping(
     start_offset=-1_200, end_offset=-1, allow_nonexistent_upstream_partitions=True
 )
-"""A model for a month is made from all months before it."""
+"""What is made for a month is made from days before it."""
+
+UP_TO_THE_MONTH = dg.TimeWindowPartitionMapping(start_offset=-1_200, allow_nonexistent_upstream_partitions=True)
+"""A model for a month learns from everything kept for it and for earlier months."""
 
 
 def windows(settings: Settings) -> dict[dg.PartitionsDefinition, dg.PartitionsDefinition]:

@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     check_rows: int = Field(100_000, ge=1, le=1_000_000, description="Most rows a distribution check samples.")
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
-    rule_min_support: float = Field(0.001, gt=0, le=1, description="Least share of baskets of a cross-sell rule.")
-    rule_min_confidence: float = Field(0.2, ge=0, le=1, description="Least confidence of a cross-sell rule.")
+    rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
+    rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
     export_settle_seconds: int = Field(30, ge=0, description="An export is complete once unchanged for this long.")
 
     @property

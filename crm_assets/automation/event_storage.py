@@ -6,6 +6,7 @@ A run over a year of daily partitions logs two events a partition and asset. Dag
 `DAGSTER_EVENT_BATCH_SIZE` is set, but its SQLite storage commits each on its own, which takes longer than the work.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,6 +15,9 @@ from dagster import EventLogEntry
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+BATCH_SIZE = 1_000
+"""Events in one transaction, unless `DAGSTER_EVENT_BATCH_SIZE` says otherwise."""
+
 
 class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
     """`SqliteEventLogStorage` that writes batches of asset events in one transaction per database."""
@@ -21,6 +25,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         """The storage that `dagster.yaml` describes; its parent would make one of its own class."""
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
         return cls(inst_data=inst_data, **config_value)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:

@@ -23,7 +23,7 @@ LAYERS = ("raw", "validated", "clean", "profile", "features", "models", "marts",
 TRAINING_FEATURES = layers.monthly(
     CUSTOMER_FEATURES,
     "training_features",
-    "Customer features on the days that models are trained on, kept by month.",
+    "Customer features on the training days of the month before, for the models of the month.",
 )
 
 _TABLES: tuple[tuple[str, Table], ...] = (
@@ -36,11 +36,11 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("profile", layers.by_partition(CUSTOMER_DAYS)),
     ("features", layers.by_partition(CUSTOMER_FEATURES)),
     ("features", TRAINING_FEATURES),
-    ("features", layers.monthly(RFM_CUTS, RFM_CUTS.name, RFM_CUTS.description)),
+    ("models", layers.monthly(RFM_CUTS, RFM_CUTS.name, RFM_CUTS.description)),
     ("marts", layers.by_partition(CUSTOMER_SEGMENTS)),
     ("marts", layers.by_partition(CHURN_SCORES)),
     ("marts", CROSS_SELL_RULES),
-    ("quality", layers.monthly(MODEL_LEADERBOARD, MODEL_LEADERBOARD.name, MODEL_LEADERBOARD.description)),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
 )
 
@@ -63,6 +63,19 @@ def contract_of(layer: str, name: str) -> Table:
         raise KeyError(f"{layer}.{name} has no contract; declare it in crm_assets/contracts/registry.py") from None
 
 
-def quarantine_tables() -> tuple[Table, ...]:
-    """The quarantine of each canonical table; together they are `quality.quarantine`."""
-    return tuple(map(layers.quarantine, CANONICAL.values()))
+UNIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "quarantine": (
+        "quarantine_",
+        {
+            "export_date": layers.EXPORT_DATE.name,
+            "table_name": "table_name",
+            "reasons": "reasons",
+            "raw_row": "raw_row",
+            "source": layers.SOURCE.name,
+            "file": layers.FILE.name,
+            "line": layers.LINE.name,
+        },
+    ),
+    "model_leaderboard": ("leaderboard_", {column: column for column in MODEL_LEADERBOARD.by_name}),
+}
+"""Published tables of `quality` that join all tables of a prefix: their columns, by public name."""

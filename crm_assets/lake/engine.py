@@ -76,7 +76,7 @@ class Engine:
         try:
             yield self.backend.create_table(name, table, temp=True)
         finally:
-            self.backend.drop_table(name, database=("temp", "main"), force=True)
+            self.backend.drop_table(name, force=True)
 
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
         """Write a lazy table into one Parquet file."""

@@ -179,3 +179,19 @@ def _preview(written: Written) -> dict[str, Any]:
     return {"preview": dg.MetadataValue.md(frame.to_markdown(index=False))}
 
 
+
+
+def table_schema(contract: Table) -> dg.TableSchema:
+    """The contract as Dagster shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.dtype,
+                column.description,
+                dg.TableColumnConstraints(nullable=not column.required, unique=contract.key == (column.name,)),
+                tags={"personal": ""} if column.personal else {},
+            )
+            for column in contract.columns
+        ]
+    )

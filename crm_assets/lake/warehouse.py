@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
-from crm_assets.contracts.registry import RAW_LAYER, quarantine_tables
+from crm_assets.contracts.registry import RAW_LAYER, UNIONS
 from crm_assets.lake.engine import quote_name, quote_text, sql_type
 from crm_assets.lake.layout import PART, Lake
 
@@ -42,8 +42,9 @@ class Warehouse:
             for layer, contract in tables:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
                 connection.execute(self._view(layer, contract))
-                if contract in quarantine_tables():
-                    connection.execute(_quarantine_view(connection))
+                for union, (prefix, columns) in UNIONS.items():
+                    if layer == "quality" and contract.name.startswith(prefix):
+                        connection.execute(_union_view(connection, union, prefix, columns))
 
     def publish_raw(self, table: str) -> None:
         """Make or renew the view of a raw table: the columns of all sources' files, absent ones null."""
@@ -67,7 +68,7 @@ class Warehouse:
             return connection.execute(query, [layer, table]).fetchone() is not None
 
     def _view(self, layer: str, contract: Table) -> str:
-        columns = ", ".join(map(quote_name, _public_order(contract)))
+        columns = ", ".join(map(quote_name, contract.by_name))
         if self.lake.has_rows(layer, contract.name):
             depth = len(contract.partition_by)
             files = quote_text(str(self.lake.folder(layer, contract.name).joinpath(*["*"] * depth, PART)))
@@ -98,18 +99,9 @@ class Warehouse:
                     leftover.unlink()
 
 
-def _public_order(contract: Table) -> list[str]:
-    """Columns as people meet them: what the table says first, where it came from last."""
-    return [*contract.by_name]
-
-
-def _quarantine_view(connection: duckdb.DuckDBPyConnection) -> str:
-    rows = connection.execute(
-        "SELECT view_name FROM duckdb_views() WHERE schema_name = 'quality' AND view_name LIKE 'quarantine\\_%' ESCAPE '\\'"
-    ).fetchall()
-    selects = " UNION ALL ".join(
-        "SELECT _export_date AS export_date, table_name, reasons, raw_row, _source AS source, _file AS file, "
-        f"_line AS line FROM quality.{quote_name(name)}"
-        for (name,) in sorted(rows)
-    )
-    return f"CREATE OR REPLACE VIEW quality.quarantine AS {selects}"
+def _union_view(connection: duckdb.DuckDBPyConnection, name: str, prefix: str, columns: Mapping[str, str]) -> str:
+    query = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'quality' AND starts_with(view_name, ?)"
+    parts = sorted(view for (view,) in connection.execute(query, [prefix]).fetchall())
+    selected = ", ".join(f"{quote_name(column)} AS {quote_name(public)}" for public, column in columns.items())
+    selects = " UNION ALL ".join(f"SELECT {selected} FROM quality.{quote_name(part)}" for part in parts)
+    return f"CREATE OR REPLACE VIEW quality.{quote_name(name)} AS {selects}"

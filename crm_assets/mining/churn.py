@@ -44,7 +44,6 @@ _WINDOW_MEASURES = (
     "discount_share",
     "coupon_share",
     "promoted_share",
-    "return_share",
     "contacts",
     "responses",
 )
@@ -177,7 +176,9 @@ def churn_labels(
     return active.select("as_of", "customer_id", churned=active.later == 0).order_by(["as_of", "customer_id"])
 
 
-def score_churn(model: ChurnModel, features: pd.DataFrame, active_days: int = ACTIVE_DAYS, threads: int = 2) -> pd.DataFrame:
+def score_churn(
+    model: ChurnModel, features: pd.DataFrame, active_days: int = ACTIVE_DAYS, threads: int = 2
+) -> pd.DataFrame:
     """Churn probability, risk band and three reasons of every active customer.
 
     Args:
@@ -195,7 +196,9 @@ def score_churn(model: ChurnModel, features: pd.DataFrame, active_days: int = AC
     """
     missing = [name for name in model.features if name not in features.columns]
     if missing:
-        raise ValueError(f"model {model.model_id} reads {missing[:5]}, which the features lack; rebuild customer_features")
+        raise ValueError(
+            f"model {model.model_id} reads {missing[:5]}, which the features lack; rebuild customer_features"
+        )
     active = features[features["recency_days"].notna() & (features["recency_days"] < active_days)]
     active = active.sort_values(["as_of", "customer_id"]).reset_index(drop=True)
     if active.empty:

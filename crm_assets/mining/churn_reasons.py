@@ -96,4 +96,3 @@ def _number(feature: str, value: float) -> str:
     if "share" in feature:
         return f"{value:.0%}"
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.2f}"
-

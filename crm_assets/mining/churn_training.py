@@ -124,7 +124,9 @@ def train_churn(
         resampled[name] = evaluate(outcome[held_out], chance, weights)
     champion, message = _choice(values, resampled)
     if split is None:
-        message = "the recency rule stays champion: too little history to hold days out; figures are on the days it learnt"
+        message = (
+            "the recency rule stays champion: too little history to hold days out; figures are on the days it learnt"
+        )
 
     month = month_start.isoformat()
     model = ChurnModel(
@@ -152,7 +154,7 @@ def train_churn(
             "limits": "Ranks customers by likelihood; says nothing of what would keep them. No demographics are used.",
         },
     )
-    return TrainedChurn(model, _leaderboard(values, resampled, month, champion), message)
+    return TrainedChurn(model, _leaderboard(values, resampled, month_start, champion), message)
 
 
 def fit(name: str, inputs: pd.DataFrame, outcome: NDArray[np.float64], seed: int, threads: int) -> dict[str, Any]:
@@ -269,12 +271,16 @@ def _cross_calibrated(
 def _choice(
     values: dict[str, dict[str, float]], resampled: dict[str, dict[str, NDArray[np.float64]]]
 ) -> tuple[str, str]:
-    """The candidate with the highest AUC, if it beats the rule beyond chance on the same resamples."""
-    best = max(values, key=lambda name: values[name]["roc_auc"])
-    if best == RULE:
-        return RULE, "the recency rule stays champion: no candidate ranks better on the held-out days"
-    low, high = interval(resampled[best]["roc_auc"] - resampled[RULE]["roc_auc"])
-    gain = values[best]["roc_auc"] - values[RULE]["roc_auc"]
+    """The first of the candidates that none beats in AUC beyond chance, if it beats the rule so too."""
+    learners = [name for name in values if name != RULE]
+    if not learners:
+        return RULE, "the recency rule stays champion: there is no other candidate"
+    best = learners[0]
+    for name in learners[1:]:
+        if interval(resampled[name]["auc"] - resampled[best]["auc"])[0] > 0:
+            best = name
+    low, high = interval(resampled[best]["auc"] - resampled[RULE]["auc"])
+    gain = values[best]["auc"] - values[RULE]["auc"]
     figure = f"AUC {gain:+.3f} ({low:+.3f} to {high:+.3f}) against the recency rule on the held-out days"
     if low <= 0:
         return RULE, f"the recency rule stays champion: {best} has {figure}, which chance explains"
@@ -284,7 +290,7 @@ def _choice(
 def _leaderboard(
     values: dict[str, dict[str, float]],
     resampled: dict[str, dict[str, NDArray[np.float64]]],
-    month: str,
+    month: date,
     champion: str,
 ) -> pd.DataFrame:
     rows = [

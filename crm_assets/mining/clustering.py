@@ -45,6 +45,9 @@ INPUTS = (
 )
 """What customers are clustered on, and the words clusters are named with."""
 
+FEATURE_COLUMNS = tuple(sorted({given.column for given in INPUTS} - {"average_order_amount"}))
+"""Columns of `customer_features` that clusters are made from."""
+
 CLUSTER_COUNTS = range(3, 9)
 """Numbers of clusters tried."""
 

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_BASKET_ITEMS = 250
-"""Baskets with more distinct items are left out: a basket of n items holds n(n-1)/2 pairs and n(n-1)(n-2)/6 triples."""
+"""Baskets with more distinct items are left out: a basket of n items holds n(n-1)/2 pairs and n(n-1)(n-2)/6 triples.
+
+Measured on Complete Journey (largest basket: 129 product types) up to triples: 500 added baskets of 250 random frequent
+types take the count from 2 to 3 s, 500 of 500 types to over a minute.
+"""
 
 Itemset = tuple[str, ...]
 
@@ -62,8 +66,8 @@ def frequent_itemsets(
     """Every itemset that at least `minimum_count` baskets hold, counted level by level in the engine.
 
     Apriori's join step is the pruning: a set is counted only where both of its subsets that share its prefix are
-    frequent, in the baskets that hold both. Checking the remaining subsets too costs more than it saves, because with
-    items coded rarest first the last two items of a set nearly always are frequent together.
+    frequent, in the baskets that hold both. Checking the remaining subsets too cost more than it saved (Complete
+    Journey's triples: 0.76 s instead of 0.61 s), so that step is left out; the counts are the same.
 
     Args:
         basket_items: basket_id, item; repeated pairs count once, rows with a null are ignored.

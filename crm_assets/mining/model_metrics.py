@@ -2,7 +2,7 @@
 
 Belongs here: figures any classifier's leaderboard uses. Not here: choosing or training a model.
 
-`roc_auc`: chance that a random positive ranks above a random negative, ties half.
+`auc`: chance that a random positive ranks above a random negative, ties half.
 `pr_auc`: average precision, the area under precision over recall by steps.
 `brier`: mean squared difference of probability and outcome.
 `ece`: expected calibration error over 10 equal-width bins of probability: the mean, weighted by rows, of the absolute
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-METRICS = ("roc_auc", "pr_auc", "brier", "ece", "lift_at_10")
+METRICS = ("auc", "pr_auc", "brier", "ece", "lift_at_10")
 """Names of the figures, in the order they are shown."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece"})
@@ -123,7 +123,7 @@ def evaluate(
     negative = np.add.reduceat((weights * (1 - truth))[:, order], starts, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "roc_auc": _roc_auc(positive, negative),
+            "auc": _roc_auc(positive, negative),
             "pr_auc": _pr_auc(positive, negative),
             "brier": weights @ (chance - truth) ** 2 / weights.sum(axis=1),
             "ece": _calibration_error(truth, chance, weights),

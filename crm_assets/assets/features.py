@@ -1,0 +1,100 @@
+"""Features: what is known of each customer at the end of a day.
+
+Belongs here: feature tables. Not here: how a feature is computed (`mining/features.py`).
+"""
+
+from calendar import monthrange
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
+from functools import reduce
+
+import dagster as dg
+import ibis
+import ibis.expr.types as ir
+
+from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.contracts.features import CUSTOMER_FEATURES
+from crm_assets.contracts.registry import TRAINING_FEATURES
+from crm_assets.lake.layout import Lake
+from crm_assets.mining.churn import TRAINING_DAYS_OF_MONTH
+from crm_assets.mining.features import as_of_chunks
+from crm_assets.mining.features import customer_features as features_as_of
+from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, months
+
+
+def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
+    return {
+        "customer_days": dg.AssetIn(["profile", "customer_days"], partition_mapping=mapping),
+        "transactions": dg.AssetIn(["clean", "transactions"], partition_mapping=mapping),
+        "products": dg.AssetIn(["clean", "products"]),
+        "customers": dg.AssetIn(["clean", "customers"]),
+        "campaign_contacts": dg.AssetIn(["clean", "campaign_contacts"], partition_mapping=mapping),
+    }
+
+
+@dg.asset(
+    key=["features", CUSTOMER_FEATURES.name],
+    ins=_inputs(UP_TO_THE_DAY),
+    partitions_def=days,
+    backfill_policy=SINGLE_RUN,
+    description=CUSTOMER_FEATURES.description,
+)
+def customer_features(
+    context: dg.AssetExecutionContext,
+    customer_days: ir.Table,
+    transactions: ir.Table,
+    products: ir.Table,
+    customers: ir.Table,
+    campaign_contacts: ir.Table,
+    lake: dg.ResourceParam[Lake],
+) -> Iterator[dg.Output[ir.Table]]:
+    """What is known of each customer at the end of a day."""
+    tables = (customer_days, transactions, products, customers, campaign_contacts)
+    with _features(lake, tables, run_days(context)) as rows:
+        yield dg.Output(rows)
+
+
+@dg.asset(
+    key=["features", TRAINING_FEATURES.name],
+    ins=_inputs(BEFORE_THE_MONTH),
+    partitions_def=months,
+    backfill_policy=SINGLE_RUN,
+    description=TRAINING_FEATURES.description,
+)
+def training_features(
+    context: dg.AssetExecutionContext,
+    customer_days: ir.Table,
+    transactions: ir.Table,
+    products: ir.Table,
+    customers: ir.Table,
+    campaign_contacts: ir.Table,
+    lake: dg.ResourceParam[Lake],
+) -> Iterator[dg.Output[ir.Table]]:
+    """The same on the training days of the month before, which every later model learns from."""
+    tables = (customer_days, transactions, products, customers, campaign_contacts)
+    wanted = [day for month in run_days(context) for day in training_days_before(month)]
+    with _features(lake, tables, wanted) as rows:
+        # Training days of one month are kept for the next.
+        yield dg.Output(rows.mutate(month=(rows["as_of"].truncate("M") + ibis.interval(months=1)).cast("date")))
+
+
+def training_days_before(month: date) -> list[date]:
+    """Training days of the month before `month`, its last day included."""
+    last = month - timedelta(days=1)
+    length = monthrange(last.year, last.month)[1]
+    return [last.replace(day=min(day, length)) for day in TRAINING_DAYS_OF_MONTH]
+
+
+@contextmanager
+def _features(lake: Lake, tables: Sequence[ir.Table], as_of_days: Sequence[date]) -> Iterator[ir.Table]:
+    """Features of many days, computed a few days at a time so that memory does not grow with the range."""
+    chunks = [features_as_of(*tables, as_of_days=chunk) for chunk in as_of_chunks(as_of_days)]
+    if len(chunks) == 1:
+        yield chunks[0]
+        return
+    with ExitStack() as held:
+        yield reduce(lambda left, right: left.union(right), [held.enter_context(lake.engine.held(c)) for c in chunks])
+
+
+feature_assets = [customer_features, training_features]

@@ -1,0 +1,158 @@
+"""Marts: what people use, as of a day.
+
+Belongs here: one short asset per mart. Not here: how its rows are computed (`mining/`).
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from functools import reduce
+
+import dagster as dg
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_assets.assets import plots
+from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.churn import CHURN_SCORES
+from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
+from crm_assets.lake.models import StoredModel
+from crm_assets.mining.churn import CHURN_FEATURES, ChurnModel, score_churn
+from crm_assets.mining.clustering import FEATURE_COLUMNS, ClusterModel, assign_clusters
+from crm_assets.mining.cross_sell import cross_sell_rules as mine_rules
+from crm_assets.mining.rfm import rfm_measures
+from crm_assets.mining.segments import customer_segments as segment
+from crm_assets.partitions import UP_TO_THE_DAY, days, month_of
+from crm_assets.settings import Settings
+
+PLOTTED_RULES = 15
+
+
+@dg.asset(
+    key=["marts", CUSTOMER_SEGMENTS.name],
+    ins={
+        "customer_days": dg.AssetIn(["profile", "customer_days"], partition_mapping=UP_TO_THE_DAY),
+        "customer_features": dg.AssetIn(["features", "customer_features"]),
+        "rfm_cuts": dg.AssetIn(["models", "rfm_cuts"]),
+        "customer_clusters": dg.AssetIn(["models", "customer_clusters"]),
+    },
+    partitions_def=days,
+    backfill_policy=SINGLE_RUN,
+    description=CUSTOMER_SEGMENTS.description,
+)
+def customer_segments(
+    context: dg.AssetExecutionContext,
+    customer_days: ir.Table,
+    customer_features: ir.Table,
+    rfm_cuts: ir.Table,
+    customer_clusters: dict[str, StoredModel],
+) -> ir.Table:
+    """Who each customer is: RFM scores, value tier and cluster, as of a day."""
+    parts = []
+    for as_of in run_days(context):
+        cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
+        clusters = _clusters(customer_features, as_of, customer_clusters)
+        parts.append(segment(rfm_measures(customer_days, as_of), cuts, clusters))
+    newest = parts[-1].select("rfm_segment", "monetary").to_pandas()
+    context.add_output_metadata({"segments": dg.MetadataValue.md(plots.segment_sizes(_sizes(newest)))})
+    return reduce(lambda left, right: left.union(right), parts)
+
+
+@dg.asset(
+    key=["marts", CHURN_SCORES.name],
+    ins={
+        "customer_features": dg.AssetIn(["features", "customer_features"]),
+        "models": dg.AssetIn(["models", "churn_model"]),
+    },
+    partitions_def=days,
+    backfill_policy=SINGLE_RUN,
+    description=CHURN_SCORES.description,
+)
+def churn_scores(
+    context: dg.AssetExecutionContext,
+    customer_features: ir.Table,
+    models: dict[str, StoredModel],
+    settings: dg.ResourceParam[Settings],
+) -> pd.DataFrame:
+    """How likely each active customer is to stop ordering, scored by the newest model trained before the day."""
+    parts = []
+    for as_of in run_days(context):
+        stored = models.get(month_of(as_of).isoformat(), StoredModel(None, {"needs": f"needs a churn model for {as_of:%Y-%m}"}))
+        if stored.document is None:
+            context.log.warning("churn scores of %s: %s", as_of, stored.card.get("needs"))
+            continue
+        day = customer_features.filter(customer_features.as_of == as_of)
+        frame = day.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
+        model = ChurnModel.from_document(stored.document)
+        parts.append(score_churn(model, frame, settings.churn_active_days, settings.threads))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=list(CHURN_SCORES.by_name))
+
+
+@dg.asset(
+    key=["marts", CROSS_SELL_RULES.name],
+    ins={
+        "transactions": dg.AssetIn(["clean", "transactions"]),
+        "products": dg.AssetIn(["clean", "products"]),
+    },
+    description=CROSS_SELL_RULES.description,
+)
+def cross_sell_rules(
+    context: dg.AssetExecutionContext,
+    transactions: ir.Table,
+    products: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> ir.Table:
+    """Which categories and product types are bought together, as of the newest day with an order."""
+    as_of = transactions.day.max().to_pyarrow().as_py()
+    if as_of is None:
+        context.log.warning("cross-sell rules: needs transactions: 0 rows")
+        return ibis.memtable([], schema=CROSS_SELL_RULES.schema)
+    mined = mine_rules(
+        transactions,
+        products,
+        as_of,
+        minimum_confidence=settings.rule_min_confidence,
+        holdout_days=settings.rule_holdout_days,
+    )
+    context.add_output_metadata(
+        {
+            "as of": str(as_of),
+            "levels": dg.MetadataValue.md(mined.levels.to_markdown(index=False)),
+            "top rules": dg.MetadataValue.md(plots.top_rules(_top_rules(mined.rules))),
+        }
+    )
+    return ibis.memtable(mined.rules, schema=CROSS_SELL_RULES.schema)
+
+
+def _clusters(features: ir.Table, as_of: date, models: Mapping[str, StoredModel]) -> ir.Table | None:
+    stored = models.get(month_of(as_of).isoformat())
+    if stored is None or stored.document is None:
+        return None
+    day = features.filter(features.as_of == as_of, features.orders_365d > 0)
+    frame = day.select("customer_id", *FEATURE_COLUMNS).order_by("customer_id").to_pandas()
+    if frame.empty:
+        return None
+    names = assign_clusters(ClusterModel.from_dict(stored.document), frame)
+    return ibis.memtable(pd.DataFrame({"customer_id": frame["customer_id"], "cluster_name": names.to_numpy()}))
+
+
+def _sizes(segments: pd.DataFrame) -> pd.DataFrame:
+    value = segments["monetary"].astype("float64")
+    grouped = value.groupby(segments["rfm_segment"]).agg(customers="size", value="sum")
+    return grouped.rename_axis("segment").reset_index()
+
+
+def _top_rules(rules: pd.DataFrame) -> pd.DataFrame:
+    top = rules.nlargest(PLOTTED_RULES, "lift")
+    return pd.DataFrame(
+        {
+            "rule": [
+                f"{', '.join(rule.antecedents)} → {', '.join(rule.consequents)}" for rule in top.itertuples(index=False)
+            ],
+            "lift": top["lift"].to_numpy(),
+        }
+    )
+
+
+mart_assets = [customer_segments, churn_scores, cross_sell_rules]

@@ -1,0 +1,132 @@
+"""Models: trained once a month, on days before the month.
+
+Belongs here: one asset per model, with its leaderboard and plots. Not here: scoring (`marts.py`).
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from functools import reduce
+
+import dagster as dg
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_assets.assets import plots
+from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.contracts.churn import MODEL_LEADERBOARD
+from crm_assets.contracts.registry import TRAINING_FEATURES
+from crm_assets.contracts.segments import RFM_CUTS
+from crm_assets.lake.models import StoredModel
+from crm_assets.mining.churn import CHURN_FEATURES, churn_labels, training_days
+from crm_assets.mining.churn_training import train_churn
+from crm_assets.mining.clustering import FEATURE_COLUMNS, fit_clusters
+from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
+from crm_assets.mining.rfm import rfm_measures
+from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
+from crm_assets.settings import Settings
+
+CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mapping=BEFORE_THE_MONTH)
+
+
+@dg.asset(
+    key=["models", RFM_CUTS.name],
+    ins={"customer_days": CUSTOMER_DAYS_BEFORE},
+    partitions_def=months,
+    backfill_policy=SINGLE_RUN,
+    description=RFM_CUTS.description,
+)
+def rfm_cuts(context: dg.AssetExecutionContext, customer_days: ir.Table) -> ir.Table:
+    """Quintile cut points as of the day before the month, frozen for the month."""
+    cuts = [
+        fit_rfm_cuts(rfm_measures(customer_days, month - timedelta(days=1))).mutate(month=ibis.literal(month))
+        for month in run_days(context)
+    ]
+    return reduce(lambda left, right: left.union(right), cuts)
+
+
+@dg.asset(
+    key=["models", "customer_clusters"],
+    ins={"training_features": dg.AssetIn(["features", TRAINING_FEATURES.name])},
+    partitions_def=months,
+    backfill_policy=SINGLE_RUN,
+    io_manager_key="model_io_manager",
+)
+def customer_clusters(
+    context: dg.AssetExecutionContext, training_features: ir.Table, settings: dg.ResourceParam[Settings]
+) -> dict[str, StoredModel]:
+    """K-means clusters of the customers as of the day before the month, named by what sets them apart."""
+    models, counts = {}, pd.DataFrame()
+    for month in run_days(context):
+        last = month - timedelta(days=1)
+        day = training_features.filter(training_features.as_of == last, training_features.orders_365d > 0)
+        frame = day.select("customer_id", *FEATURE_COLUMNS).order_by("customer_id").to_pandas()
+        if frame.empty:
+            needs = f"needs customers who ordered by {last}: 0 rows"
+            models[month.isoformat()] = StoredModel(None, {"model": "customer_clusters", "needs": needs})
+            continue
+        model = fit_clusters(frame, settings.seed)
+        models[month.isoformat()] = StoredModel(model.to_dict(), {"trained_for": month.isoformat(), **model.card()})
+        counts = pd.DataFrame(model.card()["counts_tried"])
+    if not counts.empty:
+        context.add_output_metadata({"number of clusters": dg.MetadataValue.md(plots.cluster_counts(counts))})
+    return models
+
+
+@dg.multi_asset(
+    name="churn_model",
+    ins={
+        "training_features": dg.AssetIn(["features", TRAINING_FEATURES.name], partition_mapping=UP_TO_THE_MONTH),
+        "customer_days": CUSTOMER_DAYS_BEFORE,
+    },
+    outs={
+        "model": dg.AssetOut(
+            key=["models", "churn_model"],
+            io_manager_key="model_io_manager",
+            description="Who places no order within the horizon: the champion of the month and its card.",
+        ),
+        "leaderboard": dg.AssetOut(key=["quality", "leaderboard_churn"], description=MODEL_LEADERBOARD.description),
+    },
+    partitions_def=months,
+    backfill_policy=SINGLE_RUN,
+)
+def churn_model(
+    context: dg.AssetExecutionContext,
+    training_features: ir.Table,
+    customer_days: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> Iterator[dg.Output[object]]:
+    """The churn model of a month, trained on labels that had ended before it, beside its baselines."""
+    first_day = customer_days.day.min().to_pyarrow().as_py()
+    models, leaderboards = {}, []
+    for month in run_days(context):
+        wanted = training_days(month, first_day, settings.churn_horizon_days) if first_day else []
+        trained = train_churn(
+            _training_rows(training_features, wanted),
+            _labels(customer_days, wanted, settings),
+            month,
+            horizon_days=settings.churn_horizon_days,
+            active_days=settings.churn_active_days,
+            seed=settings.seed,
+            threads=settings.threads,
+        )
+        context.log.info("churn model for %s: %s", month, trained.message)
+        card = trained.model.card if trained.model else {"model": "churn", "needs": trained.message}
+        models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, card)
+        leaderboards.append(trained.leaderboard.assign(trained_for=month, month=month))
+    yield dg.Output(models, "model", metadata={"choice": card.get("choice", card.get("needs"))})
+    yield dg.Output(pd.concat(leaderboards), "leaderboard")
+
+
+def _training_rows(training_features: ir.Table, wanted: list[date]) -> pd.DataFrame:
+    rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
+    return rows.select("as_of", "customer_id", *CHURN_FEATURES).order_by("as_of", "customer_id").to_pandas()
+
+
+def _labels(customer_days: ir.Table, wanted: list[date], settings: Settings) -> pd.DataFrame:
+    if not wanted:
+        return pd.DataFrame(columns=["as_of", "customer_id", "churned"])
+    return churn_labels(customer_days, wanted, settings.churn_horizon_days, settings.churn_active_days).to_pandas()
+
+
+model_assets = [rfm_cuts, customer_clusters, churn_model]

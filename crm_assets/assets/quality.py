@@ -1,0 +1,52 @@
+"""Quality: how what was published turned out.
+
+Belongs here: assets that measure other assets over time. Not here: checks of a single table (`checks/`).
+"""
+
+import dagster as dg
+import ibis.expr.types as ir
+import pandas as pd
+
+from crm_assets.assets import plots
+from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.mining.churn_performance import churn_performance as measure_performance
+from crm_assets.mining.churn_performance import curves, realised_outcomes
+from crm_assets.settings import Settings
+
+
+@dg.asset(
+    key=["quality", CHURN_PERFORMANCE.name],
+    ins={
+        "scores": dg.AssetIn(["marts", "churn_scores"]),
+        "customer_days": dg.AssetIn(["profile", "customer_days"]),
+    },
+    description=CHURN_PERFORMANCE.description,
+)
+def churn_performance(
+    context: dg.AssetExecutionContext,
+    scores: ir.Table,
+    customer_days: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> pd.DataFrame:
+    """How the published churn scores of each past day turned out, beside the recency rule."""
+    newest = customer_days.day.max().to_pyarrow().as_py()
+    if newest is None:
+        return pd.DataFrame(columns=list(CHURN_PERFORMANCE.by_name))
+    outcomes = realised_outcomes(
+        scores, customer_days, newest, settings.churn_horizon_days, settings.churn_active_days
+    )
+    figures = measure_performance(outcomes, settings.seed)
+    if not figures.empty:
+        drawn = curves(outcomes)
+        context.add_output_metadata(
+            {
+                "figures": dg.MetadataValue.md(figures.to_markdown(index=False, floatfmt=".3f")),
+                "calibration": dg.MetadataValue.md(plots.calibration_curve(drawn.calibration)),
+                "roc": dg.MetadataValue.md(plots.roc_curve(drawn.roc)),
+                "gain": dg.MetadataValue.md(plots.gain_curve(drawn.gain)),
+            }
+        )
+    return figures
+
+
+quality_assets = [churn_performance]

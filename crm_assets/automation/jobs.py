@@ -1,0 +1,35 @@
+"""Jobs: which assets run together.
+
+Belongs here: asset selections. Not here: when they run (`schedules.py`, `sensors.py`).
+"""
+
+from typing import Any
+
+import dagster as dg
+from dagster import AssetSelection
+
+from crm_assets.contracts.canonical import CANONICAL
+
+INGEST = AssetSelection.groups("raw", "validated") | AssetSelection.assets(
+    ["quality", "delivered_files"],
+    ["quality", "delivered_days"],
+    *[["quality", f"quarantine_{table}"] for table in CANONICAL],
+)
+CLEAN = AssetSelection.groups("clean", "profile")
+TRAIN = AssetSelection.groups("models") | AssetSelection.assets(
+    ["features", "training_features"], ["quality", "leaderboard_churn"]
+)
+SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
+    ["features", "customer_features"], ["quality", "churn_performance"]
+)
+
+ingest = dg.define_asset_job("ingest", INGEST, description="Deliveries to validated rows and quarantine.")
+clean = dg.define_asset_job("clean", CLEAN, description="Clean tables and profiles of the days a delivery touched.")
+train = dg.define_asset_job("train", TRAIN, description="Models of a month, trained on days before it.")
+score = dg.define_asset_job("score", SCORE, description="Features and marts as of a day.")
+refresh = dg.define_asset_job("refresh", CLEAN | SCORE, description="Everything of a day: clean tables to marts.")
+
+
+def all_jobs() -> list[Any]:
+    """Every job."""
+    return [ingest, clean, train, score, refresh]

@@ -1,0 +1,74 @@
+"""What has landed and not been ingested, and the days an ingested delivery touched.
+
+Belongs here: comparing the exports folder with the lake. Not here: starting runs (`sensors.py`, `runs.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
+from crm_assets.lake.io_manager import read_partitions
+from crm_assets.lake.layout import Lake
+from crm_assets.settings import Settings
+from crm_assets.sources.deliveries import Delivery, ExportFile, find_deliveries, fingerprint, list_files
+from crm_assets.sources.mapping import read_sources
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A delivery in the exports folder.
+
+    Attributes:
+        delivery: Which one.
+        fingerprint: Of its files as they are now.
+        newest_ns: When one of its files last changed, nanoseconds since 1970.
+        is_ingested: The lake holds exactly these files.
+    """
+
+    delivery: Delivery
+    fingerprint: str
+    newest_ns: int
+    is_ingested: bool
+
+
+def landed_deliveries(settings: Settings, lake: Lake) -> list[Landed]:
+    """Every delivery with files in the exports folder, oldest export first."""
+    ingested = _ingested(lake)
+    found = []
+    for delivery in find_deliveries(settings.exports, read_sources(settings.sources)):
+        files = list_files(delivery.folder(settings.exports))
+        if files:
+            now = fingerprint(files)
+            newest = max(file.modified_ns for file in files)
+            found.append(Landed(delivery, now, newest, ingested.get(delivery) == now))
+    return found
+
+
+def _ingested(lake: Lake) -> dict[Delivery, str]:
+    """Fingerprint of each delivery's files as they were ingested."""
+    files: dict[Delivery, list[ExportFile]] = {}
+    for row in lake.read("quality", DELIVERED_FILES).to_pyarrow().to_pylist():
+        delivery = Delivery(row[SOURCE.name], row[EXPORT_DATE.name])
+        files.setdefault(delivery, []).append(ExportFile(row["file"], row["bytes"], row["modified_ns"]))
+    return {delivery: fingerprint(sorted(found, key=lambda file: file.name)) for delivery, found in files.items()}
+
+
+def touched_days(lake: Lake, keys: Sequence[str] | None = None) -> dict[str, list[date]]:
+    """Event days by table that deliveries, given by their partition keys, touched; those of all when None."""
+    rows = read_partitions(lake, "quality", DELIVERED_DAYS, keys).select("table_name", "day").distinct()
+    found: dict[str, list[date]] = {}
+    for row in rows.to_pyarrow().to_pylist():
+        found.setdefault(row["table_name"], []).append(row["day"])
+    return {table: sorted(days) for table, days in found.items()}
+
+
+def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """The fewest ranges of consecutive days that hold exactly these days."""
+    ranges: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if ranges and ranges[-1][1] + timedelta(days=1) == day:
+            ranges[-1] = ranges[-1][0], day
+        else:
+            ranges.append((day, day))
+    return ranges

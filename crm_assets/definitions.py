@@ -1,0 +1,104 @@
+"""The code location: everything assembled for one workspace.
+
+Belongs here: putting assets, checks, jobs, schedules, sensors and resources together, and the policies all of them
+share. Not here: any decision or computation.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from crm_assets.assets import clean, features, ingest, marts, models, profile, quality
+from crm_assets.automation.jobs import all_jobs
+from crm_assets.automation.schedules import all_schedules
+from crm_assets.automation.sensors import all_sensors
+from crm_assets.checks import all_checks
+from crm_assets.contracts.registry import lake_tables
+from crm_assets.lake.engine import Engine
+from crm_assets.lake.io_manager import LakeIOManager, table_schema
+from crm_assets.lake.layout import Lake
+from crm_assets.lake.models import ModelIOManager
+from crm_assets.lake.warehouse import Warehouse
+from crm_assets.partitions import windows
+from crm_assets.settings import Settings, load_settings
+
+OWNER = "team:crm"
+MARTS_ARE_FRESH_BY = dg.FreshnessPolicy.cron(deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=8))
+"""The daily refresh runs at 05:00; by 08:00 it has been missed."""
+
+
+def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Definitions for one workspace; the app, the command line and the tests all use this.
+
+    Args:
+        settings: The workspace; by default the one at `$CRM_HOME` or `./data`.
+        resource_overrides: Resources to use instead of the built-in ones, by name.
+    """
+    settings = settings or load_settings()
+    return dg.Definitions(
+        assets=[_with_policies(asset, settings) for asset in all_assets()],
+        asset_checks=all_checks(),
+        jobs=all_jobs(),
+        schedules=all_schedules(settings),
+        sensors=all_sensors(),
+        resources={**resources(settings), **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+def all_assets() -> list[dg.AssetsDefinition]:
+    """Every asset, in the order data flows."""
+    return [
+        ingest.delivered_files,
+        *ingest.raw_assets,
+        *ingest.validated_assets,
+        ingest.delivered_days,
+        *clean.clean_assets,
+        *profile.profile_assets,
+        *features.feature_assets,
+        *models.model_assets,
+        *marts.mart_assets,
+        *quality.quality_assets,
+    ]
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """The resources of a workspace."""
+    lake = lake_of(settings)
+    return {
+        "settings": settings,
+        "lake": lake,
+        "io_manager": LakeIOManager(lake, Warehouse(settings.warehouse, lake)),
+        "model_io_manager": ModelIOManager(settings.models),
+        "warehouse": DuckDBResource(
+            database=str(settings.warehouse),
+            connection_config={"access_mode": "READ_ONLY", "memory_limit": settings.memory_limit},
+        ),
+    }
+
+
+def lake_of(settings: Settings) -> Lake:
+    """The lake of a workspace with its engine."""
+    spill = settings.home / ".spill"
+    return Lake(settings.lake, Engine(settings.memory_limit, settings.threads, str(spill)))
+
+
+def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsDefinition:
+    own_windows = windows(settings)
+
+    def with_policies(spec: dg.AssetSpec) -> dg.AssetSpec:
+        layer, name = spec.key.path
+        contract = lake_tables().get((layer, name))
+        kinds = {"skops", "python"} if layer == "models" and contract is None else {"duckdb", "parquet"}
+        return spec.replace_attributes(
+            group_name=layer,
+            owners=[OWNER],
+            kinds=kinds,
+            partitions_def=own_windows.get(spec.partitions_def, spec.partitions_def),
+            freshness_policy=MARTS_ARE_FRESH_BY if layer == "marts" else None,
+        ).merge_attributes(metadata={"dagster/column_schema": table_schema(contract)} if contract else {})
+
+    return asset.map_asset_specs(with_policies)

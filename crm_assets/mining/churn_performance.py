@@ -1,0 +1,131 @@
+"""How published churn scores turned out, once their horizon has passed.
+
+Belongs here: comparing scores with what happened, beside the recency rule. Not here: the figures themselves
+(`model_metrics.py`), or choosing a model (`churn_training.py`).
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.mining.churn import churn_labels
+from crm_assets.mining.model_metrics import figures
+
+SCORES = "churn_scores"
+RECENCY = "recency"
+
+RANKING_METRICS = ("auc", "pr_auc", "lift_at_10")
+"""The figures that days since the last order have; they are no probability."""
+
+
+def realised_outcomes(
+    scores: ir.Table, customer_days: ir.Table, as_of: date, horizon_days: int, active_days: int
+) -> pd.DataFrame:
+    """Published scores with what their customers did.
+
+    Args:
+        scores: Rows of the mart `churn_scores`.
+        customer_days: As `mining.customer_days.customer_days` gives it.
+        as_of: Last day seen; scores whose horizon ends later are left out.
+        horizon_days: Days without an order that count as churn.
+        active_days: Days within which a scored customer ordered.
+
+    Returns:
+        as_of, customer_id, churn_probability, recency_days, churned; by as_of and customer_id.
+    """
+    ended = scores.filter(scores.as_of <= as_of - timedelta(days=horizon_days))
+    days = sorted(pd.to_datetime(ended.select("as_of").distinct().to_pandas()["as_of"]).dt.date)
+    if not days:
+        return pd.DataFrame(columns=["as_of", "customer_id", "churn_probability", "recency_days", "churned"])
+    seen = customer_days.filter(customer_days.day <= as_of)
+    labels = churn_labels(seen, days, horizon_days, active_days)
+    key = ["as_of", "customer_id"]
+    labelled = ended.select(*key, "churn_probability").join(labels, key).select(*key, "churn_probability", "churned")
+    orders = seen.filter(seen.orders > 0).select("customer_id", "day")
+    joined = labelled.join(orders, "customer_id")
+    past = joined.filter(joined.day <= joined.as_of)
+    last = past.group_by(*key, "churn_probability", "churned").agg(last=past.day.max())
+    rows = last.mutate(recency_days=last.as_of.delta(last["last"], unit="day")).drop("last")
+    return rows.order_by(key).to_pandas()
+
+
+def churn_performance(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Figures of the published scores and of the recency rule for each day.
+
+    Args:
+        outcomes: As `realised_outcomes` gives them.
+        seed: Of the bootstrap.
+
+    Returns:
+        Rows of `contracts.churn.CHURN_PERFORMANCE`; days on which all or none churned have no figures.
+    """
+    rows = []
+    for as_of, day in outcomes.groupby("as_of"):
+        churned = day["churned"].to_numpy(dtype=float)
+        if not 0 < churned.sum() < len(churned):
+            continue
+        # The rule's score is scaled into 0 to 1 so that the same figures can be taken; ranks stay.
+        recency = day["recency_days"].to_numpy(dtype=float) / (day["recency_days"].max() + 1)
+        candidates = {SCORES: day["churn_probability"].to_numpy(dtype=float), RECENCY: recency}
+        for candidate, probability in candidates.items():
+            for metric, figure in figures(churned, probability, seed=seed).items():
+                if candidate == RECENCY and metric not in RANKING_METRICS:
+                    continue
+                rows.append(
+                    {
+                        "as_of": as_of,
+                        "candidate": candidate,
+                        "metric": metric,
+                        "value": figure.value,
+                        "low": figure.low,
+                        "high": figure.high,
+                        "customers": len(churned),
+                        "churned": int(churned.sum()),
+                    }
+                )
+    return pd.DataFrame(rows, columns=list(CHURN_PERFORMANCE.by_name))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What is drawn of realised scores, all days together.
+
+    Attributes:
+        calibration: predicted, observed, customers: mean probability and share churned in each tenth of the scores.
+        roc: false_positive_rate, true_positive_rate, candidate.
+        gain: share_taken, share_found, candidate.
+    """
+
+    calibration: pd.DataFrame
+    roc: pd.DataFrame
+    gain: pd.DataFrame
+
+
+def curves(outcomes: pd.DataFrame) -> Curves:
+    """The curves of realised scores beside the recency rule.
+
+    Args:
+        outcomes: As `realised_outcomes` gives them, with both outcomes.
+    """
+    probability = outcomes["churn_probability"].astype("float64")
+    churned = outcomes["churned"].astype("float64")
+    tenth = pd.qcut(probability.rank(method="first"), 10, labels=False)
+    calibration = pd.DataFrame({"predicted": probability, "observed": churned}).groupby(tenth).mean()
+    calibration["customers"] = churned.groupby(tenth).size()
+    roc, gain = [], []
+    for candidate, score in ((SCORES, probability), (RECENCY, outcomes["recency_days"].astype("float64"))):
+        found = churned.to_numpy()[np.argsort(-score.to_numpy(), kind="stable")]
+        true, false = found.cumsum() / found.sum(), (1 - found).cumsum() / (1 - found).sum()
+        taken = np.arange(1, len(found) + 1) / len(found)
+        roc.append(_curve(candidate, false_positive_rate=false, true_positive_rate=true))
+        gain.append(_curve(candidate, share_taken=taken, share_found=true))
+    return Curves(calibration.reset_index(drop=True), pd.concat(roc), pd.concat(gain))
+
+
+def _curve(candidate: str, **points: np.ndarray) -> pd.DataFrame:
+    from_zero = {name: np.concatenate([[0.0], values]) for name, values in points.items()}
+    return pd.DataFrame(from_zero).assign(candidate=candidate)

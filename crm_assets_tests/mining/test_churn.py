@@ -1,0 +1,100 @@
+"""Churn labels, training and scores."""
+
+import json
+from datetime import date, timedelta
+
+import ibis
+import numpy as np
+import pytest
+
+from crm_assets.mining.churn import ChurnModel, churn_labels, score_churn, training_days
+from crm_assets.mining.churn_training import train_churn
+from crm_assets.mining.customer_days import customer_days
+from crm_assets.mining.model_metrics import evaluate, figures
+from crm_assets_tests.mining.feature_tables import churn_frames, line, transactions_table
+
+AS_OF = date(2020, 3, 31)
+MONTH = date(2020, 8, 1)
+DAYS = training_days(MONTH, date(2020, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return churn_frames(DAYS)
+
+
+@pytest.fixture(scope="module")
+def trained(frames):
+    return train_churn(*frames, MONTH)
+
+
+def test_labels_look_at_the_horizon_of_customers_active_by_the_day():
+    connection = ibis.duckdb.connect()
+    lines = [
+        line("stays", AS_OF, "o1", "p", "1"),
+        line("stays", AS_OF + timedelta(30), "o2", "p", "1"),
+        line("leaves", AS_OF - timedelta(59), "o3", "p", "1"),
+        line("leaves", AS_OF + timedelta(31), "o4", "p", "1"),
+        line("gone", AS_OF - timedelta(60), "o5", "p", "1"),
+    ]
+    labels = connection.to_pandas(churn_labels(customer_days(transactions_table(connection, lines)), [AS_OF]))
+    assert dict(zip(labels["customer_id"], labels["churned"], strict=True)) == {"leaves": True, "stays": False}
+
+
+def test_the_horizon_of_a_training_day_ends_before_the_month():
+    assert DAYS[0] == date(2020, 1, 31)
+    assert max(DAYS) + timedelta(30) < MONTH
+    assert training_days(date(2020, 2, 1), date(2020, 1, 1)) == []
+
+
+def test_labels_that_end_in_the_month_change_nothing(frames, trained):
+    features, labels = frames
+    late_features, late_labels = churn_frames([MONTH - timedelta(30)])
+    import pandas as pd
+
+    again = train_churn(pd.concat([features, late_features]), pd.concat([labels, late_labels]), MONTH)
+    assert again.model == trained.model
+
+
+def test_the_champion_beats_the_rule_and_survives_storage(frames, trained):
+    assert trained.model.champion != "recency"
+    stored = ChurnModel.from_document(json.loads(json.dumps(trained.model.to_document())))
+    today = frames[0][frames[0]["as_of"] == DAYS[-1]]
+    scores = score_churn(stored, today)
+    assert scores.equals(score_churn(trained.model, today))
+    assert scores["churn_probability"].between(0, 1).all()
+    assert scores["reasons"].map(len).eq(3).all()
+
+
+def test_without_churned_customers_it_says_what_it_needs(frames):
+    features, labels = frames
+    result = train_churn(features, labels.assign(churned=False), MONTH)
+    assert (result.model, result.message) == (None, "needs customers who churned: 0 rows")
+
+
+def test_a_young_history_steps_down_to_the_rule(frames):
+    features, labels = (frame[frame["as_of"] == DAYS[0]] for frame in frames)
+    result = train_churn(features, labels, MONTH)
+    assert result.model.champion == "recency"
+    scores = score_churn(result.model, features)
+    assert scores["reasons"].iloc[0][0].startswith(("No order for", "Ordered"))
+
+
+def test_figures_of_a_known_ranking():
+    values = evaluate([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1])
+    assert values["auc"][0] == 0.75
+    assert values["brier"][0] == pytest.approx((0.01 + 0.64 + 0.09 + 0.01) / 4)
+    assert evaluate([0, 1], [0.5, 0.5])["auc"][0] == 0.5
+
+
+def test_figures_agree_with_scikit_learn_and_repeat():
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    generator = np.random.default_rng(1)
+    chance = generator.random(300).round(2)
+    truth = (generator.random(300) < chance).astype(int)
+    result = figures(truth, chance)
+    assert result["auc"].value == pytest.approx(roc_auc_score(truth, chance))
+    assert result["pr_auc"].value == pytest.approx(average_precision_score(truth, chance))
+    assert result["auc"].low < result["auc"].value < result["auc"].high
+    assert figures(truth, chance) == result
