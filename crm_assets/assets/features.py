@@ -75,8 +75,8 @@ def training_features(
     tables = (customer_days, transactions, products, customers, campaign_contacts)
     wanted = [day for month in run_days(context) for day in training_days_before(month)]
     with _features(lake, tables, wanted) as rows:
-        # Training days of one month are kept for the next.
-        yield dg.Output(rows.mutate(month=(rows["as_of"].truncate("M") + ibis.interval(months=1)).cast("date")))
+        # Training days of one month are kept for the next; the engine has moments where Ibis has days.
+        yield dg.Output(rows.mutate(month=(rows["as_of"] + ibis.interval(months=1)).cast("timestamp").truncate("M").cast("date")))
 
 
 def training_days_before(month: date) -> list[date]:

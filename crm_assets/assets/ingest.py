@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from crm_assets.assets.policies import SINGLE_RUN, asset_key
+from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Shape, Table
@@ -27,37 +28,11 @@ from crm_assets.sources.rows import judge, rejected_rows, valid_rows
 EVENT_TABLES = [table for table in CANONICAL.values() if table.shape is Shape.EVENT]
 
 
-@dg.asset(
-    key=asset_key("quality", DELIVERED_FILES),
-    partitions_def=deliveries,
-    backfill_policy=SINGLE_RUN,
-    description=DELIVERED_FILES.description,
-)
-def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> pd.DataFrame:
-    """Every file of every delivery, with its digest and the tables it feeds."""
-    sources = read_sources(settings.sources)
-    rows = [
-        {
-            "file": file.name,
-            "bytes": file.bytes,
-            "modified_ns": file.modified_ns,
-            "sha256": sha256(delivery.folder(settings.exports) / file.name),
-            "tables": tables_of(sources[delivery.source], file.name),
-            SOURCE.name: delivery.source,
-            EXPORT_DATE.name: delivery.export_date,
-        }
-        for delivery in map(Delivery.of_key, context.partition_keys)
-        for file in list_files(delivery.folder(settings.exports))
-    ]
-    return pd.DataFrame(rows, columns=list(DELIVERED_FILES.by_name))
-
-
 def raw_asset(table: Table) -> dg.AssetsDefinition:
     """The rows delivered for a canonical table, as they are."""
 
     @dg.asset(
         key=["raw", table.name],
-        deps=[delivered_files],
         partitions_def=deliveries,
         backfill_policy=SINGLE_RUN,
         description=f"Rows delivered for {table.name}, with the columns of the files.",
@@ -105,7 +80,11 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
             if name not in sources or table.name not in sources[name].tables:
                 raise MappingError(f"raw.{table.name} holds rows of {name!r}, but no mapping {name}.yaml maps them")
         judged = [judge(rows, sources[name], table) for name, rows in raw.items()]
-        with lake.engine.held(union_by_name(judged) if judged else lake.engine.empty(_judged_schema(table))) as rows:
+        if not judged:
+            yield dg.Output(lake.engine.empty(layers.validated(table).schema), "validated")
+            yield dg.Output(lake.engine.empty(layers.quarantine(table).schema), "quarantine")
+            return
+        with lake.engine.held(union_by_name(judged)) as rows:
             yield dg.Output(valid_rows(rows), "validated")
             yield dg.Output(rejected_rows(rows, table), "quarantine")
 
@@ -130,6 +109,35 @@ def delivered_days(settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[
     if len(found):
         _extend_history(settings, found["day"].min())
     return found
+
+
+@dg.asset(
+    key=asset_key("quality", DELIVERED_FILES),
+    deps=[["quality", DELIVERED_DAYS.name], *(["validated", table.name] for table in CANONICAL.values())],
+    partitions_def=deliveries,
+    backfill_policy=SINGLE_RUN,
+    description=DELIVERED_FILES.description,
+)
+def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> pd.DataFrame:
+    """Every file of every delivery, with its digest and the tables it feeds.
+
+    Written last: a delivery counts as ingested once its files stand here, so a killed run is done again.
+    """
+    sources = read_sources(settings.sources)
+    rows = [
+        {
+            "file": file.name,
+            "bytes": file.bytes,
+            "modified_ns": file.modified_ns,
+            "sha256": sha256(delivery.folder(settings.exports) / file.name),
+            "tables": tables_of(sources[delivery.source], file.name),
+            SOURCE.name: delivery.source,
+            EXPORT_DATE.name: delivery.export_date,
+        }
+        for delivery in map(Delivery.of_key, context.partition_keys)
+        for file in list_files(delivery.folder(settings.exports))
+    ]
+    return pd.DataFrame(rows, columns=list(DELIVERED_FILES.by_name))
 
 
 def _extend_history(settings: Settings, first_day: pd.Timestamp) -> None:

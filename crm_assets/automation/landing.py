@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
+from crm_assets.contracts.model import Shape
+from crm_assets.contracts.registry import contract_of
 from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake
 from crm_assets.settings import Settings
@@ -61,6 +64,35 @@ def touched_days(lake: Lake, keys: Sequence[str] | None = None) -> dict[str, lis
     for row in rows.to_pyarrow().to_pylist():
         found.setdefault(row["table_name"], []).append(row["day"])
     return {table: sorted(days) for table, days in found.items()}
+
+
+def stale_days(lake: Lake) -> dict[str, list[date]]:
+    """Days, by event table, that some delivery touched after they were last cleaned, or that never were."""
+    delivered = lake.written_ns("quality", DELIVERED_DAYS)
+    rows = lake.read("quality", DELIVERED_DAYS).to_pyarrow().to_pylist()
+    stale: dict[str, set[date]] = {}
+    cleaned = {name: lake.written_ns("clean", contract_of("clean", name)) for name in {row["table_name"] for row in rows}}
+    profiles = lake.written_ns("profile", contract_of("profile", "customer_days"))
+    for row in rows:
+        table, day = row["table_name"], row["day"]
+        partition = (day.isoformat(),)
+        touched = delivered[row[SOURCE.name], row[EXPORT_DATE.name].isoformat()]
+        made = cleaned[table].get(partition, 0)
+        if table == "transactions":
+            made = min(made, profiles.get(partition, 0))
+        if made < touched:
+            stale.setdefault(table, set()).add(day)
+    return {table: sorted(days) for table, days in stale.items()}
+
+
+def stale_dimensions(lake: Lake) -> bool:
+    """Whether some delivery came after a dimension was last cleaned."""
+    dimensions = [name for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
+    for name in dimensions:
+        delivered = lake.written_ns("validated", contract_of("validated", name)).values()
+        if max(delivered, default=0) > lake.written_ns("clean", contract_of("clean", name)).get((), -1):
+            return True
+    return False
 
 
 def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:

@@ -85,7 +85,8 @@ class LakeIOManager(dg.IOManager):
             if key not in tables:
                 parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, None), None, [(source, day)]))
                 continue
-            rows = tables[key].mutate(**{SOURCE.name: source, EXPORT_DATE.name: date.fromisoformat(day)})
+            delivery = {SOURCE.name: ibis.literal(source), EXPORT_DATE.name: ibis.literal(date.fromisoformat(day))}
+            rows = tables[key].mutate(**delivery)
             parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, rows), rows, [(source, day)]))
         self.warehouse.publish_raw(name)
         return Written(

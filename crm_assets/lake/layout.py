@@ -68,6 +68,16 @@ class Lake:
         depth = len(contract.partition_by)
         return sorted(tuple(part.split("=", 1)[1] for part in folder.parts[-depth:]) for folder in folders)
 
+    def written_ns(self, layer: str, contract: Table) -> dict[Partition, int]:
+        """When each partition was last written, nanoseconds since 1970; `()` stands for a table without partitions."""
+        folder = self.folder(layer, contract.name)
+        places = {
+            part: folder.joinpath(*(f"{name}={value}" for name, value in zip(contract.partition_by, part, strict=True)))
+            for part in (self.partitions(layer, contract) if contract.partition_by else [()])
+        }
+        paths = {part: place / PART if (place / PART).exists() else place for part, place in places.items()}
+        return {part: path.stat().st_mtime_ns for part, path in paths.items() if path.exists()}
+
     def read(self, layer: str, contract: Table) -> ir.Table:
         """The table as a lazy Ibis table with the contract's columns in order; no rows when none were written.
 

@@ -1,0 +1,191 @@
+"""Runs that the command line starts: ordinary Dagster runs of the same jobs, in this process.
+
+Belongs here: which partitions of which job a command runs. Not here: what a job does, or how a command looks (`cli.py`).
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+
+import dagster as dg
+
+from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_days, stale_dimensions, touched_days
+from crm_assets.automation.sensors import range_tags
+from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.contracts.model import Shape
+from crm_assets.contracts.registry import TRAINING_FEATURES
+from crm_assets.definitions import build_defs, lake_of
+from crm_assets.lake.models import trained_months
+from crm_assets.partitions import deliveries, month_of
+from crm_assets.settings import Settings, load_settings
+
+MODELS = ("churn_model", "customer_clusters")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+Progress = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+
+class RunFailedError(RuntimeError):
+    """A run failed; the message says which step and why, and where to look."""
+
+
+class NothingLandedError(RuntimeError):
+    """There is no export to work on; the message says where exports go."""
+
+
+class Runs:
+    """The runs of one workspace on one Dagster instance."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, progress: Progress) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.progress = progress
+        self.lake = lake_of(settings)
+
+    def ingest(self) -> list[str]:
+        """Ingest every delivery that is new or has changed, and return their partition keys."""
+        keys = [found.delivery.key for found in landed_deliveries(self.settings, self.lake) if not found.is_ingested]
+        if not keys:
+            return []
+        self.instance.add_dynamic_partitions(deliveries.name, keys)
+        order = list(self.instance.get_dynamic_partitions(deliveries.name))
+        for first, last in _runs_of_neighbours(keys, order):
+            count = order.index(last) - order.index(first) + 1
+            self.progress(f"ingest {count} deliveries" if count > 1 else f"ingest {first}")
+            self._run("ingest", first, last)
+        # The first ingestion sets the workspace's first day.
+        self.settings = load_settings(self.settings.home)
+        return keys
+
+    def clean(self) -> None:
+        """Make the clean tables of the days that deliveries touched since they were last made."""
+        stale = stale_days(self.lake)
+        if not stale and not stale_dimensions(self.lake):
+            return
+        ranges = day_ranges(day for days in stale.values() for day in days)
+        events = [["clean", table] for table in stale]
+        profile = [["profile", "customer_days"]] if "transactions" in stale else []
+        dimensions = [["clean", name] for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
+        dimensions.append(["profile", "customers_current"])
+        self.progress("clean dimensions")
+        self._run("clean", selection=dimensions)
+        for first, last in ranges:
+            self.progress(f"clean {first}" if first == last else f"clean {first} to {last}")
+            self._run("clean", first, last, [*events, *profile])
+
+    def train(self, months: Iterable[date]) -> None:
+        """Train the models of months that have none yet, and keep the features they learn from."""
+        needed = sorted({month for month in months if not self._is_trained(month)})
+        start = self.settings.start_date
+        if not needed or start is None:
+            return
+        kept = {date.fromisoformat(month) for (month,) in self.lake.partitions("features", TRAINING_FEATURES)}
+        history = [month for month in _months(start, needed[-1]) if month not in kept]
+        for first, last in _ranges_of_months(history):
+            self.progress("features of the training days")
+            self._run("train", first, last, [["features", TRAINING_FEATURES.name]])
+        rest = [["models", "rfm_cuts"], *(["models", name] for name in MODELS), ["quality", "leaderboard_churn"]]
+        for first, last in _ranges_of_months(needed):
+            self.progress(f"train for {first:%Y-%m}" if first == last else f"train for {first:%Y-%m} to {last:%Y-%m}")
+            self._run("train", first, last, rest)
+
+    def score(self, days: Sequence[date]) -> None:
+        """Make features and marts as of days, training the models they need first."""
+        self.train({month_of(day) for day in days})
+        *past, newest = sorted(set(days))
+        daily = [["features", "customer_features"], ["marts", "customer_segments"], ["marts", "churn_scores"]]
+        for first, last in day_ranges(past):
+            self.progress(f"score {first}" if first == last else f"score {first} to {last}")
+            self._run("score", first, last, daily)
+        self.progress(f"score {newest}")
+        self._run("score", newest, newest)
+
+    def newest_day(self) -> date:
+        """The day of the newest event that was ingested.
+
+        Raises:
+            NothingLandedError: Nothing has been ingested.
+        """
+        days = [day for found in touched_days(self.lake).values() for day in found]
+        if not days:
+            raise NothingLandedError(
+                f"nothing has been ingested: put exports into {self.settings.exports}/<source>/<YYYY-MM-DD>/, "
+                "or run `crm-assets demo`"
+            )
+        return max(days)
+
+    def _is_trained(self, month: date) -> bool:
+        return all(month.isoformat() in trained_months(self.settings.models, name) for name in MODELS)
+
+    def _run(
+        self,
+        job: str,
+        first: object = None,
+        last: object = None,
+        selection: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            definition = build_defs(self.settings).resolve_job_def(job)
+            result = definition.execute_in_process(
+                run_config=QUIET,
+                instance=self.instance,
+                tags=range_tags(str(first), str(last)) if first is not None else {},
+                asset_selection=[dg.AssetKey(key) for key in selection] if selection else None,
+                raise_on_error=False,
+            )
+        if not result.success:
+            raise RunFailedError(_failure(result))
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    run = f"run {result.run_id} of job {result.dagster_run.job_name} failed"
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            message = error.message.strip() if error is not None else "no message"
+            return f"{run} at {event.step_key}:\n{message}"
+    return f"{run}; `dagster run list` and the UI show more"
+
+
+def _runs_of_neighbours(keys: Iterable[str], order: Sequence[str]) -> list[tuple[str, str]]:
+    """Ranges of neighbours in `order` that hold exactly these keys."""
+    places = sorted(order.index(key) for key in keys)
+    ranges: list[list[int]] = []
+    for place in places:
+        if ranges and ranges[-1][1] + 1 == place:
+            ranges[-1][1] = place
+        else:
+            ranges.append([place, place])
+    return [(order[first], order[last]) for first, last in ranges]
+
+
+def _months(first: date, last: date) -> list[date]:
+    months = [month_of(first)]
+    while months[-1] < month_of(last):
+        months.append(_next_month(months[-1]))
+    return months
+
+
+def _next_month(month: date) -> date:
+    return month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+
+
+def _ranges_of_months(months: Iterable[date]) -> list[tuple[date, date]]:
+    ranges: list[tuple[date, date]] = []
+    for month in sorted(set(months)):
+        if ranges and _next_month(ranges[-1][1]) == month:
+            ranges[-1] = ranges[-1][0], month
+        else:
+            ranges.append((month, month))
+    return ranges
+
+
+def quiet_dagster() -> None:
+    """Keep Dagster's own console output and warnings out of a command's."""
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    warnings.simplefilter("ignore")
