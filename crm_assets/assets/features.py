@@ -17,7 +17,6 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.features import CUSTOMER_FEATURES
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.churn import TRAINING_DAYS_OF_MONTH
 from crm_assets.mining.features import as_of_chunks
 from crm_assets.mining.features import customer_features as features_as_of
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, months
@@ -81,6 +80,8 @@ def training_features(
 
 def training_days_before(month: date) -> list[date]:
     """Training days of the month before `month`, its last day included."""
+    from crm_assets.mining.churn import TRAINING_DAYS_OF_MONTH
+
     last = month - timedelta(days=1)
     length = monthrange(last.year, last.month)[1]
     return [last.replace(day=min(day, length)) for day in TRAINING_DAYS_OF_MONTH]

@@ -4,11 +4,12 @@ Belongs here: assets partitioned by delivery. Not here: anything by event day (`
 """
 
 from collections.abc import Iterator
+from datetime import date
 from functools import reduce
 
 import dagster as dg
+import ibis
 import ibis.expr.types as ir
-import pandas as pd
 
 from crm_assets.assets.policies import SINGLE_RUN, asset_key
 from crm_assets.contracts import layers
@@ -98,17 +99,17 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
     backfill_policy=SINGLE_RUN,
     description=DELIVERED_DAYS.description,
 )
-def delivered_days(settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake], **validated: ir.Table) -> pd.DataFrame:
+def delivered_days(settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake], **validated: ir.Table) -> ir.Table:
     """Event days each delivery touched; the earliest becomes the workspace's first day."""
     with_days = [
         (table, validated[table.name].mutate(day=local_day(validated[table.name][table.event_time], settings.timezone)))
         for table in EVENT_TABLES
     ]
     counted = [count_delivered_days(rows, table, settings.late_window_days) for table, rows in with_days]
-    found = reduce(lambda left, right: left.union(right), counted).to_pandas()
-    if len(found):
-        _extend_history(settings, found["day"].min())
-    return found
+    found = reduce(lambda left, right: left.union(right), counted).to_pyarrow().to_pylist()
+    if found:
+        _extend_history(settings, min(row["day"] for row in found))
+    return ibis.memtable(found, schema=DELIVERED_DAYS.schema)
 
 
 @dg.asset(
@@ -118,7 +119,7 @@ def delivered_days(settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[
     backfill_policy=SINGLE_RUN,
     description=DELIVERED_FILES.description,
 )
-def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> pd.DataFrame:
+def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> ir.Table:
     """Every file of every delivery, with its digest and the tables it feeds.
 
     Written last: a delivery counts as ingested once its files stand here, so a killed run is done again.
@@ -137,13 +138,13 @@ def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourcePara
         for delivery in map(Delivery.of_key, context.partition_keys)
         for file in list_files(delivery.folder(settings.exports))
     ]
-    return pd.DataFrame(rows, columns=list(DELIVERED_FILES.by_name))
+    return ibis.memtable(rows, schema=DELIVERED_FILES.schema)
 
 
-def _extend_history(settings: Settings, first_day: pd.Timestamp) -> None:
+def _extend_history(settings: Settings, first_day: date) -> None:
     start = load_settings(settings.home).start_date
-    if start is None or first_day.date() < start:
-        write_settings(settings.home, start_date=first_day.date())
+    if start is None or first_day < start:
+        write_settings(settings.home, start_date=first_day)
 
 
 raw_assets = [raw_asset(table) for table in CANONICAL.values()]

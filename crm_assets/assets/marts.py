@@ -6,25 +6,25 @@ Belongs here: one short asset per mart. Not here: how its rows are computed (`mi
 from collections.abc import Mapping
 from datetime import date
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
 
-from crm_assets.assets import plots
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.churn import CHURN_FEATURES, ChurnModel, score_churn
-from crm_assets.mining.clustering import FEATURE_COLUMNS, ClusterModel, assign_clusters
 from crm_assets.mining.cross_sell import cross_sell_rules as mine_rules
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.mining.segments import customer_segments as segment
 from crm_assets.partitions import UP_TO_THE_DAY, days, month_of
 from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLOTTED_RULES = 15
 
@@ -49,6 +49,8 @@ def customer_segments(
     customer_clusters: dict[str, StoredModel],
 ) -> ir.Table:
     """Who each customer is: RFM scores, value tier and cluster, as of a day."""
+    from crm_assets.assets import plots
+
     parts = []
     for as_of in run_days(context):
         cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
@@ -74,8 +76,12 @@ def churn_scores(
     customer_features: ir.Table,
     models: dict[str, StoredModel],
     settings: dg.ResourceParam[Settings],
-) -> pd.DataFrame:
+) -> ir.Table:
     """How likely each active customer is to stop ordering, scored by the newest model trained before the day."""
+    import pandas as pd
+
+    from crm_assets.mining.churn import CHURN_FEATURES, ChurnModel, score_churn
+
     parts = []
     for as_of in run_days(context):
         stored = models.get(month_of(as_of).isoformat(), StoredModel(None, {"needs": f"needs a churn model for {as_of:%Y-%m}"}))
@@ -86,7 +92,7 @@ def churn_scores(
         frame = day.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
         model = ChurnModel.from_document(stored.document)
         parts.append(score_churn(model, frame, settings.churn_active_days, settings.threads))
-    return pd.concat(parts) if parts else pd.DataFrame(columns=list(CHURN_SCORES.by_name))
+    return ibis.memtable(pd.concat(parts) if parts else [], schema=CHURN_SCORES.schema)
 
 
 @dg.asset(
@@ -104,6 +110,8 @@ def cross_sell_rules(
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
     """Which categories and product types are bought together, as of the newest day with an order."""
+    from crm_assets.assets import plots
+
     as_of = transactions.day.max().to_pyarrow().as_py()
     if as_of is None:
         context.log.warning("cross-sell rules: needs transactions: 0 rows")
@@ -126,6 +134,10 @@ def cross_sell_rules(
 
 
 def _clusters(features: ir.Table, as_of: date, models: Mapping[str, StoredModel]) -> ir.Table | None:
+    import pandas as pd
+
+    from crm_assets.mining.clustering import FEATURE_COLUMNS, ClusterModel, assign_clusters
+
     stored = models.get(month_of(as_of).isoformat())
     if stored is None or stored.document is None:
         return None
@@ -137,13 +149,15 @@ def _clusters(features: ir.Table, as_of: date, models: Mapping[str, StoredModel]
     return ibis.memtable(pd.DataFrame({"customer_id": frame["customer_id"], "cluster_name": names.to_numpy()}))
 
 
-def _sizes(segments: pd.DataFrame) -> pd.DataFrame:
+def _sizes(segments: "pd.DataFrame") -> "pd.DataFrame":
     value = segments["monetary"].astype("float64")
     grouped = value.groupby(segments["rfm_segment"]).agg(customers="size", value="sum")
     return grouped.rename_axis("segment").reset_index()
 
 
-def _top_rules(rules: pd.DataFrame) -> pd.DataFrame:
+def _top_rules(rules: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
     top = rules.nlargest(PLOTTED_RULES, "lift")
     return pd.DataFrame(
         {

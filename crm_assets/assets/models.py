@@ -6,25 +6,24 @@ Belongs here: one asset per model, with its leaderboard and plots. Not here: sco
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
 
-from crm_assets.assets import plots
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.churn import CHURN_FEATURES, churn_labels, training_days
-from crm_assets.mining.churn_training import train_churn
-from crm_assets.mining.clustering import FEATURE_COLUMNS, fit_clusters
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
 from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mapping=BEFORE_THE_MONTH)
 
@@ -56,6 +55,11 @@ def customer_clusters(
     context: dg.AssetExecutionContext, training_features: ir.Table, settings: dg.ResourceParam[Settings]
 ) -> dict[str, StoredModel]:
     """K-means clusters of the customers as of the day before the month, named by what sets them apart."""
+    import pandas as pd
+
+    from crm_assets.assets import plots
+    from crm_assets.mining.clustering import FEATURE_COLUMNS, fit_clusters
+
     models, counts = {}, pd.DataFrame()
     for month in run_days(context):
         last = month - timedelta(days=1)
@@ -97,6 +101,11 @@ def churn_model(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[object]]:
     """The churn model of a month, trained on labels that had ended before it, beside its baselines."""
+    import pandas as pd
+
+    from crm_assets.mining.churn import training_days
+    from crm_assets.mining.churn_training import train_churn
+
     first_day = customer_days.day.min().to_pyarrow().as_py()
     models, leaderboards = {}, []
     for month in run_days(context):
@@ -118,12 +127,18 @@ def churn_model(
     yield dg.Output(pd.concat(leaderboards), "leaderboard")
 
 
-def _training_rows(training_features: ir.Table, wanted: list[date]) -> pd.DataFrame:
+def _training_rows(training_features: ir.Table, wanted: list[date]) -> "pd.DataFrame":
+    from crm_assets.mining.churn import CHURN_FEATURES
+
     rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
     return rows.select("as_of", "customer_id", *CHURN_FEATURES).order_by("as_of", "customer_id").to_pandas()
 
 
-def _labels(customer_days: ir.Table, wanted: list[date], settings: Settings) -> pd.DataFrame:
+def _labels(customer_days: ir.Table, wanted: list[date], settings: Settings) -> "pd.DataFrame":
+    import pandas as pd
+
+    from crm_assets.mining.churn import churn_labels
+
     if not wanted:
         return pd.DataFrame(columns=["as_of", "customer_id", "churned"])
     return churn_labels(customer_days, wanted, settings.churn_horizon_days, settings.churn_active_days).to_pandas()

@@ -4,13 +4,10 @@ Belongs here: assets that measure other assets over time. Not here: checks of a 
 """
 
 import dagster as dg
+import ibis
 import ibis.expr.types as ir
-import pandas as pd
 
-from crm_assets.assets import plots
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
-from crm_assets.mining.churn_performance import churn_performance as measure_performance
-from crm_assets.mining.churn_performance import curves, realised_outcomes
 from crm_assets.settings import Settings
 
 
@@ -27,11 +24,15 @@ def churn_performance(
     scores: ir.Table,
     customer_days: ir.Table,
     settings: dg.ResourceParam[Settings],
-) -> pd.DataFrame:
+) -> ir.Table:
     """How the published churn scores of each past day turned out, beside the recency rule."""
+    from crm_assets.assets import plots
+    from crm_assets.mining.churn_performance import churn_performance as measure_performance
+    from crm_assets.mining.churn_performance import curves, realised_outcomes
+
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
-        return pd.DataFrame(columns=list(CHURN_PERFORMANCE.by_name))
+        return ibis.memtable([], schema=CHURN_PERFORMANCE.schema)
     outcomes = realised_outcomes(
         scores, customer_days, newest, settings.churn_horizon_days, settings.churn_active_days
     )
@@ -46,7 +47,7 @@ def churn_performance(
                 "gain": dg.MetadataValue.md(plots.gain_curve(drawn.gain)),
             }
         )
-    return figures
+    return ibis.memtable(figures, schema=CHURN_PERFORMANCE.schema)
 
 
 quality_assets = [churn_performance]

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import ibis.expr.types as ir
-from ibis.backends.duckdb import Backend
-from ibis.backends.sql.datatypes import DuckDBType
 from ibis.util import gen_name
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Engine:
     spill: str
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> "Backend":
         """The process-wide Ibis connection: lazy inputs and outputs of an asset must share it."""
         return _connect(self)
 
@@ -92,7 +93,9 @@ class Engine:
 
 
 @functools.cache
-def _connect(engine: Engine) -> Backend:
+def _connect(engine: Engine) -> "Backend":
+    import duckdb
+
     Path(engine.spill).mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(
         config={
@@ -122,6 +125,8 @@ def quote_text(value: str) -> str:
 
 def sql_type(dtype: str) -> str:
     """The engine's name of an Ibis type."""
+    from ibis.backends.sql.datatypes import DuckDBType
+
     return DuckDBType.to_string(dt.dtype(dtype))
 
 

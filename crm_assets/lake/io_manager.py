@@ -3,16 +3,13 @@
 Belongs here: which partitions an asset reads and writes, and what the UI shows of them. Not here: files (`layout.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from crm_assets.contracts.layers import DELIVERY, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Column, Table
@@ -43,6 +40,9 @@ class LakeIOManager(dg.IOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         """The rows of the upstream partitions that the run needs."""
+        import pandas as pd
+        import pyarrow as pa
+
         layer, name = context.asset_key.path
         keys = context.asset_partition_keys if context.has_asset_partitions else None
         wanted = context.dagster_type.typing_type
@@ -150,7 +150,7 @@ def _raw_contract(name: str, rows: ir.Table | None) -> Table:
     return Table(name, "Rows as delivered.", columns, key=("_file", "_line") if rows is not None else (), partition_by=DELIVERY)
 
 
-def _given_schema(rows: pd.DataFrame | pa.Table, contract: Table) -> Any:
+def _given_schema(rows: Sized, contract: Table) -> Any:
     """The contract's types for columns that say nothing of their own, such as those of an empty frame."""
     return contract.schema if len(rows) == 0 else None
 
@@ -169,10 +169,12 @@ def _lineage(table: ir.Table) -> dict[str, Any]:
 
 
 def _preview(written: Written) -> dict[str, Any]:
+    from pyarrow import parquet
+
     path = next(iter(reversed(written.files)), None)
     if path is None:
         return {}
-    batches = pq.ParquetFile(path).iter_batches(PREVIEW_ROWS)
+    batches = parquet.ParquetFile(path).iter_batches(PREVIEW_ROWS)
     rows = next(batches, None)
     if rows is None:
         return {}

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ibis.expr.types as ir
-import pyarrow.parquet as pq
 
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import Engine
@@ -116,6 +115,8 @@ class Lake:
         Raises:
             LakeError: `table` has other columns than the contract, or rows outside `partitions`.
         """
+        from pyarrow import parquet
+
         created = not self.has_rows(layer, contract.name)
         conformed = _conform(table, contract) if table is not None else self.engine.empty(contract.schema)
         order = [column for column in contract.key if column not in contract.partition_by]
@@ -132,7 +133,7 @@ class Lake:
                 raise LakeError(f"{layer}.{contract.name}: rows outside the partitions asked for: {outside[:5]}")
             placed = [self._place(layer, contract, part, found.get(part), staging) for part in partitions]
         files = tuple(path for path in placed if path)
-        rows = sum(pq.read_metadata(path).num_rows for path in files)
+        rows = sum(parquet.read_metadata(path).num_rows for path in files)
         return Written(rows, sum(path.stat().st_size for path in files), files, created and bool(files))
 
     def _write_one(self, table: ir.Table, path: Path, order: Sequence[str]) -> Path:

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import RAW_LAYER, UNIONS
 from crm_assets.lake.engine import quote_name, quote_text, sql_type
 from crm_assets.lake.layout import PART, Lake
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Warehouse:
 
     def has_table(self, layer: str, table: str) -> bool:
         """Whether the published file shows a table."""
+        import duckdb
+
         if not self.path.exists():
             return False
         with duckdb.connect(str(self.path), read_only=True) as connection:
@@ -83,7 +87,9 @@ class Warehouse:
         return f"CREATE OR REPLACE VIEW {layer}.{quote_name(contract.name)} AS SELECT {columns} FROM {source}"
 
     @contextmanager
-    def _next_version(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _next_version(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        import duckdb
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
@@ -99,7 +105,7 @@ class Warehouse:
                     leftover.unlink()
 
 
-def _union_view(connection: duckdb.DuckDBPyConnection, name: str, prefix: str, columns: Mapping[str, str]) -> str:
+def _union_view(connection: "duckdb.DuckDBPyConnection", name: str, prefix: str, columns: Mapping[str, str]) -> str:
     query = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'quality' AND starts_with(view_name, ?)"
     parts = sorted(view for (view,) in connection.execute(query, [prefix]).fetchall())
     selected = ", ".join(f"{quote_name(column)} AS {quote_name(public)}" for public, column in columns.items())

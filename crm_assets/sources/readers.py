@@ -6,15 +6,17 @@ Belongs here: file formats. Not here: what the columns mean (`mapping.py`, `rows
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
-from ibis.backends.duckdb import Backend
 
 from crm_assets.contracts.layers import FILE, LINE
 from crm_assets.sources.deliveries import sha256
 from crm_assets.sources.mapping import CsvOptions, TableMapping
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 FILE_SHA256 = "_file_sha256"
 
@@ -25,7 +27,7 @@ class UnreadableFileError(ValueError):
     """A delivered file cannot be read; the message says which and why."""
 
 
-def read_files(backend: Backend, folder: Path, mapping: TableMapping, files: Sequence[str]) -> ir.Table | None:
+def read_files(backend: "Backend", folder: Path, mapping: TableMapping, files: Sequence[str]) -> ir.Table | None:
     """The rows of a delivery's files for one table, lazily.
 
     Args:
@@ -64,7 +66,7 @@ def union_by_name(tables: Sequence[ir.Table]) -> ir.Table:
     return reduce(lambda left, right: left.union(right), map(aligned, tables))
 
 
-def _read_file(backend: Backend, folder: Path, name: str, csv: CsvOptions) -> ir.Table:
+def _read_file(backend: "Backend", folder: Path, name: str, csv: CsvOptions) -> ir.Table:
     path = folder / name
     try:
         table = _scan(backend, path, csv)
@@ -74,7 +76,7 @@ def _read_file(backend: Backend, folder: Path, name: str, csv: CsvOptions) -> ir
     return table.mutate(**{FILE.name: ibis.literal(name), FILE_SHA256: ibis.literal(sha256(path)), LINE.name: line})
 
 
-def _scan(backend: Backend, path: Path, csv: CsvOptions) -> ir.Table:
+def _scan(backend: "Backend", path: Path, csv: CsvOptions) -> ir.Table:
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if suffix in DELIMITERS:
         options: dict[str, Any] = {

@@ -1,0 +1,48 @@
+# Needs nothing but python3 (3.11 or later) and make; everything else is installed into .venv at pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test dev lint types validate bench docs clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crm_assets needs Python 3.11 or later, not " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	touch $@
+
+install: $(INSTALLED)  ## Make .venv with everything installed.
+
+demo: $(INSTALLED)  ## Run everything on a year of real retail data, into ./data.
+	$(BIN)/crm-assets demo
+
+test: $(INSTALLED)  ## Run the tests.
+	$(BIN)/python -m pytest -q
+
+dev: $(INSTALLED)  ## Start Dagster's UI and daemon at http://127.0.0.1:3000.
+	$(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
+
+lint: $(INSTALLED)  ## Check style and format.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)  ## Check types.
+	$(BIN)/mypy
+
+validate: $(INSTALLED)  ## Load the definitions as Dagster does.
+	$(BIN)/dagster definitions validate --workspace workspace.yaml
+
+bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
+	$(BIN)/python benchmarks/rules_vs_mlxtend.py
+	$(BIN)/python benchmarks/demo_vs_pandas.py
+
+docs: $(INSTALLED)  ## Write docs/tables.md from the contracts.
+	$(BIN)/python -m crm_assets.contracts.docs docs/tables.md
+
+clean:  ## Remove .venv and caches; ./data stays.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
