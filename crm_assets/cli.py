@@ -3,15 +3,18 @@
 Belongs here: arguments and what is printed. Not here: what a command does (`runs.py`, `status.py`, `demo.py`).
 """
 
-from collections.abc import Iterator
+import logging
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from crm_assets.settings import Settings, SettingsError, load_settings, write_settings
 
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
+
+WIDE = 240
+"""Characters of a line where there is no terminal to fit."""
+
+SHOWN_ROWS = 100
+"""Rows of a table; csv and json print all of them."""
 
 Home = Annotated[
     Path | None, typer.Option(envvar="CRM_HOME", help="The workspace's folder.", show_default="./data")
@@ -37,6 +46,11 @@ class Format(StrEnum):
 @app.callback()
 def main() -> None:
     """Customer-data mining: from CRM exports to segments, churn probabilities and cross-sell rules."""
+    # The libraries' warnings are meant for developers; the commands' own messages are printed by themselves.
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").propagate = False
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
 
 
 @app.command()
@@ -55,7 +69,7 @@ def demo(home: Home = None) -> None:
         runs.ingest()
         runs.clean()
         runs.score([*demonstration.BACKTEST_DAYS, demonstration.LAST_DAY])
-    _print_summary(settings)
+    _print_summary(runs.settings, demonstration.LAST_DAY)
 
 
 @app.command()
@@ -77,9 +91,12 @@ def run(
 @app.command()
 def status(home: Home = None) -> None:
     """Show exports, partitions, the newest as-of day and failing checks."""
+    from crm_assets.automation.instance import open_instance
     from crm_assets.status import print_status
 
-    print_status(_settings(home), Console())
+    settings = _settings(home)
+    with open_instance(settings.home) as instance:
+        print_status(settings, instance, Console())
 
 
 @app.command()
@@ -91,9 +108,13 @@ def sql(
     """Query the published warehouse."""
     import duckdb
 
+    from crm_assets.definitions import warehouse_of
+
     settings = _settings(home)
-    if not settings.warehouse.exists():
-        _fail(f"{settings.warehouse} does not exist yet: run `crm-assets demo` or `crm-assets run` first")
+    if not settings.lake.exists():
+        _fail(f"{settings.lake} does not exist yet: run `crm-assets demo` or `crm-assets run` first")
+    if not (warehouse := warehouse_of(settings)).is_current():
+        warehouse.publish()
     try:
         with duckdb.connect(str(settings.warehouse), read_only=True) as connection:
             result = connection.sql(query)
@@ -111,26 +132,32 @@ def version() -> None:
 
 
 @contextmanager
-def _runs(settings: Settings) -> "Iterator[tuple[Runs, Any]]":
-    """The runs of a workspace, with a line on a terminal that says what is going on; silent in a pipe."""
+def _runs(settings: Settings) -> "Iterator[tuple[Runs, Callable[[str], None]]]":
+    """The runs of a workspace, with what is going on shown on a terminal; silent in a pipe."""
     from crm_assets.automation.instance import open_instance
-    from crm_assets.runs import NothingLandedError, RunFailedError, Runs, quiet_dagster
+    from crm_assets.runs import NothingLandedError, RunFailedError, Runs
 
-    quiet_dagster()
-    started: list[tuple[str, float]] = []
-    with open_instance(settings.home) as instance, console.status("starting") as line:
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        stages: list[TaskID] = []
 
         def report(doing: str) -> None:
-            line.update(doing)
-            started.append((doing, 0.0))
-            if console.is_terminal and not doing.startswith("lay down exports "):
-                console.print(f"[dim]{datetime.now():%H:%M:%S}[/dim] {doing}")
+            stage = doing.split(" ")[0]
+            if stages and progress.tasks[stages[-1]].description.split(" ")[0] == stage == "lay":
+                progress.update(stages[-1], description=doing)
+                return
+            if stages:
+                progress.update(stages[-1], completed=1, total=1)
+            stages.append(progress.add_task(doing, total=1))
 
         try:
-            yield Runs(settings, instance, report), report
-        except (RunFailedError, NothingLandedError, ValueError) as error:
-            line.stop()
+            with open_instance(settings.home) as instance:
+                yield Runs(settings, instance, report), report
+        except (RunFailedError, NothingLandedError, ValueError, RuntimeError) as error:
+            progress.stop()
             _fail(str(error))
+        if stages:
+            progress.update(stages[-1], completed=1, total=1)
 
 
 def _settings(home: Path | None) -> Settings:
@@ -138,10 +165,9 @@ def _settings(home: Path | None) -> Settings:
         return load_settings(home)
     except SettingsError as error:
         _fail(str(error))
-        raise
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     console.print(f"[red]error:[/red] {message}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
@@ -150,7 +176,7 @@ def _print_rows(result: Any, format: Format) -> None:
     if result is None:
         return
     if format is Format.TABLE:
-        result.show(max_width=Console().width, max_rows=100)
+        result.show(max_width=console.width if console.is_terminal else WIDE, max_rows=SHOWN_ROWS)
         return
     frame = result.to_df()
     if format is Format.CSV:
@@ -159,7 +185,12 @@ def _print_rows(result: Any, format: Format) -> None:
         typer.echo(frame.to_json(orient="records", date_format="iso", force_ascii=False))
 
 
-def _print_summary(settings: Settings, day: date | None = None) -> None:
+def _print_summary(settings: Settings, as_of: date) -> None:
     from crm_assets.status import print_summary
 
-    print_summary(settings, Console(stderr=not Console().is_terminal), day)
+    print_summary(settings, Console(), as_of)
+
+
+
+if __name__ == "__main__":
+    app()

@@ -71,7 +71,7 @@ def resources(settings: Settings) -> dict[str, Any]:
     return {
         "settings": settings,
         "lake": lake,
-        "io_manager": LakeIOManager(lake, Warehouse(settings.warehouse, lake)),
+        "io_manager": LakeIOManager(lake, warehouse_of(settings)),
         "model_io_manager": ModelIOManager(settings.models),
         "warehouse": DuckDBResource(
             database=str(settings.warehouse),
@@ -84,6 +84,11 @@ def lake_of(settings: Settings) -> Lake:
     """The lake of a workspace with its engine."""
     spill = settings.home / ".spill"
     return Lake(settings.lake, Engine(settings.memory_limit, settings.threads, str(spill)))
+
+
+def warehouse_of(settings: Settings) -> Warehouse:
+    """The published warehouse of a workspace."""
+    return Warehouse(settings.warehouse, lake_of(settings))
 
 
 def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsDefinition:

@@ -6,11 +6,15 @@ The daily and monthly definitions here only say the kind; `windows` gives those 
 day come from its settings, and `definitions.build_defs` puts them in place.
 """
 
+import warnings
 from datetime import date, timedelta
 
 import dagster as dg
 
 from crm_assets.settings import Settings
+
+# Dagster announces every use of what it calls beta, once an asset; the versions are pinned.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 deliveries = dg.DynamicPartitionsDefinition(name="deliveries")
 """One partition per delivery, `<source>--<YYYY-MM-DD>`; added when an export is found."""
@@ -63,3 +67,9 @@ def windows(settings: Settings) -> dict[dg.PartitionsDefinition, dg.PartitionsDe
 def month_of(day: date) -> date:
     """The month whose model scores `day`: trained before the day, on months before its own."""
     return day.replace(day=1)
+
+
+def last_day(settings: Settings) -> date | None:
+    """The newest day that has a partition: the workspace's last, or yesterday; None before the first ingestion."""
+    key = windows(settings)[days].get_last_partition_key() if settings.start_date else None
+    return date.fromisoformat(key) if key else None

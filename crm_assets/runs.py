@@ -3,8 +3,6 @@
 Belongs here: which partitions of which job a command runs. Not here: what a job does, or how a command looks (`cli.py`).
 """
 
-import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 
@@ -17,7 +15,7 @@ from crm_assets.contracts.model import Shape
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
-from crm_assets.partitions import deliveries, month_of
+from crm_assets.partitions import deliveries, last_day, month_of
 from crm_assets.settings import Settings, load_settings
 
 MODELS = ("churn_model", "customer_clusters")
@@ -43,6 +41,7 @@ class Runs:
         self.instance = instance
         self.progress = progress
         self.lake = lake_of(settings)
+        self._definitions = build_defs(settings)
 
     def ingest(self) -> list[str]:
         """Ingest every delivery that is new or has changed, and return their partition keys."""
@@ -57,6 +56,7 @@ class Runs:
             self._run("ingest", first, last)
         # The first ingestion sets the workspace's first day.
         self.settings = load_settings(self.settings.home)
+        self._definitions = build_defs(self.settings)
         return keys
 
     def clean(self) -> None:
@@ -64,7 +64,9 @@ class Runs:
         stale = stale_days(self.lake)
         if not stale and not stale_dimensions(self.lake):
             return
-        ranges = day_ranges(day for days in stale.values() for day in days)
+        last = last_day(self.settings)
+        # The day that has not ended waits; it is stale again once it has.
+        ranges = day_ranges(day for days in stale.values() for day in days if last and day <= last)
         events = [["clean", table] for table in stale]
         profile = [["profile", "customer_days"]] if "transactions" in stale else []
         dimensions = [["clean", name] for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
@@ -93,6 +95,8 @@ class Runs:
 
     def score(self, days: Sequence[date]) -> None:
         """Make features and marts as of days, training the models they need first."""
+        for day in days:
+            self._require_partition(day)
         self.train({month_of(day) for day in days})
         *past, newest = sorted(set(days))
         daily = [["features", "customer_features"], ["marts", "customer_segments"], ["marts", "churn_scores"]]
@@ -108,13 +112,22 @@ class Runs:
         Raises:
             NothingLandedError: Nothing has been ingested.
         """
-        days = [day for found in touched_days(self.lake).values() for day in found]
+        last = last_day(self.settings)
+        days = [day for found in touched_days(self.lake).values() for day in found if last and day <= last]
         if not days:
             raise NothingLandedError(
                 f"nothing has been ingested: put exports into {self.settings.exports}/<source>/<YYYY-MM-DD>/, "
                 "or run `crm-assets demo`"
             )
         return max(days)
+
+    def _require_partition(self, day: date) -> None:
+        first, last = self.settings.start_date, last_day(self.settings)
+        if first is None or last is None or not first <= day <= last:
+            raise NothingLandedError(
+                f"{day} has no partition: the workspace's days run from {first or '(nothing ingested)'} to "
+                f"{last or '(none)'}; a day has ended before it is scored"
+            )
 
     def _is_trained(self, month: date) -> bool:
         return all(month.isoformat() in trained_months(self.settings.models, name) for name in MODELS)
@@ -126,16 +139,13 @@ class Runs:
         last: object = None,
         selection: Sequence[Sequence[str]] | None = None,
     ) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            definition = build_defs(self.settings).resolve_job_def(job)
-            result = definition.execute_in_process(
-                run_config=QUIET,
-                instance=self.instance,
-                tags=range_tags(str(first), str(last)) if first is not None else {},
-                asset_selection=[dg.AssetKey(key) for key in selection] if selection else None,
-                raise_on_error=False,
-            )
+        result = self._definitions.resolve_job_def(job).execute_in_process(
+            run_config=QUIET,
+            instance=self.instance,
+            tags=range_tags(str(first), str(last)) if first is not None else {},
+            asset_selection=[dg.AssetKey(key) for key in selection] if selection else None,
+            raise_on_error=False,
+        )
         if not result.success:
             raise RunFailedError(_failure(result))
 
@@ -183,9 +193,3 @@ def _ranges_of_months(months: Iterable[date]) -> list[tuple[date, date]]:
         else:
             ranges.append((month, month))
     return ranges
-
-
-def quiet_dagster() -> None:
-    """Keep Dagster's own console output and warnings out of a command's."""
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    warnings.simplefilter("ignore")

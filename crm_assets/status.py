@@ -3,24 +3,158 @@
 Belongs here: reading and printing. Not here: changing anything.
 """
 
+from collections import Counter
 from datetime import date
 
+import dagster as dg
 import duckdb
 from rich.console import Console
+from rich.table import Table
 
+from crm_assets.automation.landing import landed_deliveries
+from crm_assets.definitions import build_defs, lake_of
 from crm_assets.settings import Settings
+from crm_assets.sources.deliveries import unknown_folders
+from crm_assets.sources.mapping import read_sources
+
+SHOWN_DELIVERIES = 10
+SHOWN_REASONS = 10
+
+_COUNTS = {
+    "order lines delivered": "SELECT count(*) FROM raw.transactions",
+    "validated": "SELECT count(*) FROM validated.transactions",
+    "in quarantine": "SELECT count(*) FROM quality.quarantine WHERE table_name = 'transactions'",
+    "clean": "SELECT count(*) FROM clean.transactions",
+    "customers": "SELECT count(*) FROM profile.customers_current",
+    "sales": "SELECT sum(amount) FROM clean.transactions",
+    "segments": "SELECT count(*) FROM marts.customer_segments WHERE as_of = $as_of",
+    "churn scores": "SELECT count(*) FROM marts.churn_scores WHERE as_of = $as_of",
+    "cross-sell rules": "SELECT count(*) FROM marts.cross_sell_rules",
+}
 
 
-def print_summary(settings: Settings, console: Console, day: date | None = None) -> None:
+def print_summary(settings: Settings, console: Console, as_of: date) -> None:
     """Say in a few lines what a run left, and how to look at it."""
-    with duckdb.connect(str(settings.warehouse), read_only=True) as connection:
-        def one(query: str) -> object:
-            row = connection.execute(query).fetchone()
-            return row[0] if row else None
+    table = Table(title=f"as of {as_of}", show_header=False, title_justify="left")
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    with duckdb.connect(str(settings.warehouse), read_only=True) as warehouse:
+        for label, query in _COUNTS.items():
+            value = _value(warehouse, query, as_of)
+            if value is not None:
+                table.add_row(label, f"{value:,}" if isinstance(value, int) else f"{value:,.2f}")
+        figure = _realised_churn(warehouse)
+    console.print(table)
+    if figure:
+        console.print(figure, highlight=False)
+    console.print(
+        'Look closer: crm-assets sql "SELECT * FROM marts.churn_scores ORDER BY churn_probability DESC LIMIT 5"',
+        highlight=False,
+        soft_wrap=True,
+    )
 
-        console.print(f"order lines: {one('SELECT count(*) FROM validated.transactions'):,}", highlight=False)
+
+def print_status(settings: Settings, instance: dg.DagsterInstance, console: Console) -> None:
+    """Exports, partitions, the newest as-of day, quarantine and failing checks."""
+    console.print(f"workspace {settings.home}, days from {settings.start_date} to {settings.end_date or 'today'}")
+    _print_deliveries(settings, console)
+    if not settings.warehouse.exists():
+        console.print("nothing has been ingested yet")
+        return
+    _print_assets(settings, instance, console)
+    _print_quarantine(settings, console)
+    _print_failing_checks(settings, instance, console)
 
 
-def print_status(settings: Settings, console: Console) -> None:
-    """Exports, partitions, the newest as-of day and failing checks."""
-    print_summary(settings, console)
+def _value(warehouse: duckdb.DuckDBPyConnection, query: str, as_of: date | None = None) -> object:
+    """The only value of a query; None when its table has not been made."""
+    try:
+        row = warehouse.execute(query, {"as_of": as_of} if "$as_of" in query else None).fetchone()
+    except duckdb.CatalogException:
+        return None
+    return row[0] if row else None
+
+
+def _realised_churn(warehouse: duckdb.DuckDBPyConnection) -> str:
+    query = (
+        "SELECT candidate, avg(value), count(*) FROM quality.churn_performance WHERE metric = 'auc' "
+        "GROUP BY candidate ORDER BY candidate"
+    )
+    try:
+        means = {candidate: (value, days) for candidate, value, days in warehouse.execute(query).fetchall()}
+    except duckdb.CatalogException:
+        return ""
+    if "churn_scores" not in means:
+        return ""
+    score, days = means["churn_scores"]
+    return (
+        f"churn scores of {days} past days, as they turned out: mean AUC {score:.3f}; "
+        f"ranking by recency: {means['recency'][0]:.3f}"
+    )
+
+
+def _print_deliveries(settings: Settings, console: Console) -> None:
+    landed = landed_deliveries(settings, lake_of(settings))
+    states = Counter("ingested" if found.is_ingested else "waiting" for found in landed)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+    console.print(f"exports in {settings.exports}: {counts}", soft_wrap=True)
+    waiting = [found.delivery.key for found in landed if not found.is_ingested]
+    for key in waiting[:SHOWN_DELIVERIES]:
+        console.print(f"  waiting: {key}")
+    if len(waiting) > SHOWN_DELIVERIES:
+        console.print(f"  and {len(waiting) - SHOWN_DELIVERIES} more")
+    for folder in unknown_folders(settings.exports, read_sources(settings.sources)):
+        console.print(f"  [yellow]no source or date explains {folder}[/yellow]")
+
+
+def _print_assets(settings: Settings, instance: dg.DagsterInstance, console: Console) -> None:
+    table = Table(title="assets", title_justify="left")
+    for heading in ("asset", "partitions", "newest"):
+        table.add_column(heading, justify="right" if heading == "partitions" else "left")
+    graph = build_defs(settings).resolve_asset_graph()
+    for key in sorted(graph.materializable_asset_keys, key=lambda key: key.path):
+        if graph.get(key).partitions_def is None:
+            if instance.get_latest_materialization_event(key) is not None:
+                table.add_row(".".join(key.path), "", "whole table")
+        elif partitions := instance.get_materialized_partitions(key):
+            table.add_row(".".join(key.path), str(len(partitions)), max(partitions))
+    console.print(table)
+    with duckdb.connect(str(settings.warehouse), read_only=True) as warehouse:
+        newest = _value(warehouse, "SELECT max(as_of) FROM marts.churn_scores")
+    console.print(f"newest as-of day with scores: {newest or 'none'}")
+
+
+def _print_quarantine(settings: Settings, console: Console) -> None:
+    query = (
+        "SELECT table_name, split_part(reason, ':', 1) AS field, regexp_replace(reason, '''.*''', '...') AS kind, "
+        "source, file, count(*) AS rows FROM (SELECT *, unnest(reasons) AS reason FROM quality.quarantine) "
+        f"GROUP BY ALL ORDER BY rows DESC LIMIT {SHOWN_REASONS}"
+    )
+    with duckdb.connect(str(settings.warehouse), read_only=True) as warehouse:
+        total = _value(warehouse, "SELECT count(*) FROM quality.quarantine") or 0
+        console.print(f"rows in quarantine: {total:,}")
+        if not total:
+            return
+        table = Table(title="most frequent reasons", title_justify="left")
+        for heading in ("table", "reason", "source", "file", "rows"):
+            table.add_column(heading)
+        for table_name, _, kind, source, file, rows in warehouse.execute(query).fetchall():
+            table.add_row(table_name, kind, source, file, f"{rows:,}")
+    console.print(table)
+
+
+def _print_failing_checks(settings: Settings, instance: dg.DagsterInstance, console: Console) -> None:
+    graph = build_defs(settings).resolve_asset_graph()
+    keys = sorted(graph.asset_check_keys, key=lambda key: (key.asset_key.path, key.name))
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    failing = []
+    for key, record in latest.items():
+        evaluation = record.evaluation
+        if evaluation is not None and not evaluation.passed:
+            failing.append((key, evaluation))
+    console.print(f"checks: {len(latest)} evaluated, {len(failing)} failing")
+    for key, evaluation in failing:
+        console.print(
+            f"  {evaluation.severity.value}: {'.'.join(key.asset_key.path)} {key.name}: {evaluation.description or ''}",
+            soft_wrap=True,
+        )

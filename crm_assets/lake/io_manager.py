@@ -65,7 +65,7 @@ class LakeIOManager(dg.IOManager):
             contract = contract_of(layer, name)
             table = obj if isinstance(obj, ir.Table) else ibis.memtable(obj, schema=_given_schema(obj, contract))
             written = self.lake.write(layer, contract, table, _partitions(contract, keys))
-            if not self.warehouse.has_table(layer, name) or written.created:
+            if written.created or not self.warehouse.is_current():
                 self.warehouse.publish([(layer, contract)])
         metadata: dict[str, Any] = {
             "dagster/row_count": written.rows,
@@ -88,7 +88,7 @@ class LakeIOManager(dg.IOManager):
             delivery = {SOURCE.name: ibis.literal(source), EXPORT_DATE.name: ibis.literal(date.fromisoformat(day))}
             rows = tables[key].mutate(**delivery)
             parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, rows), rows, [(source, day)]))
-        self.warehouse.publish_raw(name)
+        self.warehouse.publish(raw_tables=[name])
         return Written(
             sum(part.rows for part in parts),
             sum(part.bytes for part in parts),

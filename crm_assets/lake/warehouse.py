@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
-from crm_assets.contracts.registry import RAW_LAYER, UNIONS
+from crm_assets.contracts.registry import LAYERS, RAW_LAYER, UNIONS, lake_tables
 from crm_assets.lake.engine import quote_name, quote_text, sql_type
 from crm_assets.lake.layout import PART, Lake
 
@@ -38,38 +39,46 @@ class Warehouse:
     path: Path
     lake: Lake
 
-    def publish(self, tables: Iterable[tuple[str, Table]]) -> None:
-        """Make or renew the views of these tables, each given with its layer."""
+    def publish(self, tables: Iterable[tuple[str, Table]] = (), raw_tables: Iterable[str] = ()) -> None:
+        """Make or renew the views of these tables; those of all tables when the file is new or the workspace moved.
+
+        Args:
+            tables: Tables with a contract, each with its layer.
+            raw_tables: Names of raw tables.
+        """
         with self._next_version() as connection:
-            for layer, contract in tables:
+            is_complete = self._shows_this_lake(connection)
+            for layer in LAYERS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
+            for layer, contract in tables if is_complete else ((layer, it) for (layer, _), it in lake_tables().items()):
                 connection.execute(self._view(layer, contract))
+            for table in raw_tables if is_complete else CANONICAL:
+                if self.lake.has_rows(RAW_LAYER, table):
+                    connection.execute(self._raw_view(table))
+            if not is_complete:
                 for union, (prefix, columns) in UNIONS.items():
-                    if layer == "quality" and contract.name.startswith(prefix):
-                        connection.execute(_union_view(connection, union, prefix, columns))
+                    connection.execute(_union_view(connection, union, prefix, columns))
 
-    def publish_raw(self, table: str) -> None:
-        """Make or renew the view of a raw table: the columns of all sources' files, absent ones null."""
-        if not self.lake.has_rows(RAW_LAYER, table):
-            return
-        files = quote_text(str(self.lake.folder(RAW_LAYER, table) / "*" / "*" / PART))
-        types = ", ".join(f"{name}: {dtype}" for name, dtype in zip(DELIVERY, ("VARCHAR", "DATE"), strict=True))
-        with self._next_version() as connection:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {RAW_LAYER}")
-            connection.execute(
-                f"CREATE OR REPLACE VIEW {RAW_LAYER}.{quote_name(table)} AS SELECT * FROM read_parquet("
-                f"{files}, hive_partitioning = true, hive_types = {{{types}}}, union_by_name = true)"
-            )
-
-    def has_table(self, layer: str, table: str) -> bool:
-        """Whether the published file shows a table."""
+    def is_current(self) -> bool:
+        """Whether the file exists and shows this lake, rather than the place it had before it was moved."""
         import duckdb
 
         if not self.path.exists():
             return False
         with duckdb.connect(str(self.path), read_only=True) as connection:
-            query = "SELECT 1 FROM duckdb_views() WHERE schema_name = ? AND view_name = ?"
-            return connection.execute(query, [layer, table]).fetchone() is not None
+            return self._shows_this_lake(connection)
+
+    def _shows_this_lake(self, connection: "duckdb.DuckDBPyConnection") -> bool:
+        query = "SELECT 1 FROM duckdb_views() WHERE contains(sql, ?) LIMIT 1"
+        return connection.execute(query, [f"{self.lake.root}/"]).fetchone() is not None
+
+    def _raw_view(self, table: str) -> str:
+        files = quote_text(str(self.lake.folder(RAW_LAYER, table) / "*" / "*" / PART))
+        types = ", ".join(f"{name}: {dtype}" for name, dtype in zip(DELIVERY, ("VARCHAR", "DATE"), strict=True))
+        return (
+            f"CREATE OR REPLACE VIEW {RAW_LAYER}.{quote_name(table)} AS SELECT * FROM read_parquet("
+            f"{files}, hive_partitioning = true, hive_types = {{{types}}}, union_by_name = true)"
+        )
 
     def _view(self, layer: str, contract: Table) -> str:
         columns = ", ".join(map(quote_name, contract.by_name))

@@ -1,0 +1,52 @@
+"""Fixtures that tests of several folders share."""
+
+import pytest
+
+from crm_assets.lake.engine import Engine
+from crm_assets.lake.layout import Lake
+from crm_assets.lake.warehouse import Warehouse
+from crm_assets.settings import write_settings
+
+CRM_MAPPING = """
+source: crm
+tables:
+  customers:
+    files: customers*.csv
+    columns: {customer_id: id, full_name: name, city: city}
+  transactions:
+    files: orders*.csv
+    columns: {order_id: order, line_id: line, customer_id: customer, product_id: product, ordered_at: at,
+              quantity: quantity, amount: amount}
+"""
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    """One small engine for all tests, as a process has one."""
+    return Engine("500MB", 2, str(tmp_path_factory.mktemp("spill")))
+
+
+@pytest.fixture
+def lake(engine, tmp_path):
+    return Lake(tmp_path / "lake", engine)
+
+
+@pytest.fixture
+def warehouse(lake, tmp_path):
+    return Warehouse(tmp_path / "warehouse.duckdb", lake)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Settings of a workspace with the mapping of a source `crm` and two of its exports."""
+    settings = write_settings(tmp_path / "workspace", memory_limit="500MB", threads=2)
+    settings.sources.mkdir()
+    (settings.sources / "crm.yaml").write_text(CRM_MAPPING, "utf-8")
+    for day, order in (("2024-03-01", "o1"), ("2024-03-02", "o2")):
+        folder = settings.exports / "crm" / day
+        folder.mkdir(parents=True)
+        (folder / "customers.csv").write_text("id,name,city\nc1,Ann,Leeds\n", "utf-8")
+        (folder / "orders.csv").write_text(
+            f"order,line,customer,product,at,quantity,amount\n{order},1,c1,p1,{day} 10:00:00,1,9.99\n", "utf-8"
+        )
+    return settings

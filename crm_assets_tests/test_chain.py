@@ -1,0 +1,233 @@
+"""The whole chain on a small shop: from exports to marts, again and again."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from crm_assets.automation.instance import open_instance
+from crm_assets.runs import NothingLandedError, RunFailedError, Runs
+from crm_assets.settings import load_settings, write_settings
+from crm_assets_tests import shop
+
+PAST_DAY = shop.HISTORY_ENDS
+RUN = [sys.executable, "-m", "crm_assets.cli", "run"]
+TABLES = (
+    "validated.transactions",
+    "clean.customers",
+    "clean.products",
+    "clean.transactions",
+    "profile.customer_days",
+    "features.customer_features",
+    "features.training_features",
+    "models.rfm_cuts",
+    "marts.customer_segments",
+    "marts.churn_scores",
+    "marts.cross_sell_rules",
+)
+
+
+def run_all(home: Path, *days: date) -> None:
+    """What `crm-assets run` does, for these days or the newest."""
+    with open_instance(home) as instance:
+        runs = Runs(load_settings(home), instance, lambda doing: None)
+        runs.ingest()
+        runs.clean()
+        runs.score(days or [runs.newest_day()])
+
+
+def contents(home: Path) -> dict[str, list[tuple]]:
+    """All rows of the tables a user reads, in one order."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        return {table: warehouse.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall() for table in TABLES}
+
+
+def one(home: Path, query: str) -> object:
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        return warehouse.execute(query).fetchone()[0]
+
+
+def digests(home: Path, day: date) -> dict[str, str]:
+    """Digest of every file that holds a day's features and marts."""
+    files = (home / "lake").glob(f"*/*/as_of={day}/*.parquet")
+    return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def copy_of(home: Path, to: Path) -> Path:
+    """The workspace somewhere else, with an instance and a warehouse of its own."""
+    shutil.copytree(home, to, ignore=shutil.ignore_patterns("dagster", "warehouse.duckdb*", ".spill"))
+    return to
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace that saw the historical export only, scored as of its day."""
+    home = tmp_path_factory.mktemp("history")
+    shop.lay_down(home)
+    later = [day for day in (home / "exports" / "shop").iterdir() if day.name > PAST_DAY.isoformat()]
+    for day in later:
+        shutil.rmtree(day)
+    write_settings(home, end_date=shop.LAST_DAY)
+    run_all(home, PAST_DAY)
+    return home
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with every export ingested, scored as of a past day and the newest."""
+    home = tmp_path_factory.mktemp("finished")
+    shop.lay_down(home)
+    write_settings(home, end_date=shop.LAST_DAY)
+    run_all(home, PAST_DAY, shop.LAST_DAY)
+    return home
+
+
+def test_every_delivered_line_is_validated_or_in_quarantine(finished: Path) -> None:
+    lines = len(shop.order_lines(80, 7))
+    assert one(finished, "SELECT count(*) FROM raw.transactions") == lines
+    assert one(finished, "SELECT count(*) FROM validated.transactions") == lines
+    assert one(finished, "SELECT count(*) FROM quality.quarantine") == 0
+    assert one(finished, "SELECT count(*) FROM clean.transactions") == lines
+
+
+def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> None:
+    newest = f"as_of = '{shop.LAST_DAY}'"
+    customers = one(finished, "SELECT count(DISTINCT customer_id) FROM clean.transactions")
+    assert one(finished, f"SELECT count(*) FROM marts.customer_segments WHERE {newest}") == customers
+    active = one(
+        finished,
+        "SELECT count(DISTINCT customer_id) FROM profile.customer_days "
+        f"WHERE day > DATE '{shop.LAST_DAY}' - 60 AND orders > 0",
+    )
+    assert one(finished, f"SELECT count(*) FROM marts.churn_scores WHERE {newest}") == active
+    assert one(finished, "SELECT count(DISTINCT level) FROM marts.cross_sell_rules") == 2
+    assert one(finished, "SELECT count(*) FROM profile.customers_current WHERE gender = 'female'") == 40
+
+
+def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished: Path) -> None:
+    then, now = contents(history), contents(finished)
+    for table in ("features.customer_features", "marts.customer_segments", "marts.churn_scores"):
+        rows = [row for row in now[table] if PAST_DAY in row]
+        assert rows == then[table], table
+        assert rows
+
+
+def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> None:
+    home = copy_of(finished, tmp_path / "home")
+    before = digests(home, PAST_DAY)
+    shutil.rmtree(home / "models")
+    run_all(home, PAST_DAY)
+    assert digests(home, PAST_DAY) == before
+    assert len(before) == 3
+
+
+def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    home = copy_of(finished, tmp_path / "home")
+    os.utime(home / "exports" / "shop" / shop.LAST_DAY.isoformat() / "orders.csv")
+    run_all(home)
+    assert contents(home) == contents(finished)
+
+
+def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(finished: Path, tmp_path: Path) -> None:
+    home = copy_of(finished, tmp_path / "home")
+    folder = home / "exports" / "shop" / shop.LAST_DAY.isoformat()
+    header, *lines = (folder / "orders.csv").read_text("utf-8").splitlines()
+    order, customer, sku, at, *_ = lines[0].split(",")
+    bad = f"broken,{customer},{sku},{at},many,1.00"
+    (folder / "orders.csv").write_text("\n".join([header, f"{order},{customer},{sku},{at},9,99.00", *lines[1:], bad]))
+    run_all(home)
+    assert one(home, f"SELECT max(amount) FROM clean.transactions WHERE order_id = '{order}'") == 99
+    assert one(home, "SELECT reasons FROM quality.quarantine") == ["quantity: 'many' is not a number", "quantity: missing"]
+    delivered = one(home, "SELECT count(*) FROM raw.transactions")
+    assert delivered == one(home, "SELECT count(*) FROM validated.transactions") + 1
+
+
+def test_a_mapping_that_names_a_missing_column_stops_the_run_with_its_name(tmp_path: Path) -> None:
+    shop.lay_down(tmp_path, customers=5)
+    mapping = tmp_path / "sources" / "shop.yaml"
+    mapping.write_text(mapping.read_text("utf-8").replace("amount: amount", "amount: amonut"), "utf-8")
+    with pytest.raises(RunFailedError, match=r"transactions\.amount reads column 'amonut'.*did you mean 'amount'"):
+        run_all(tmp_path)
+
+
+def test_a_day_outside_the_workspace_is_refused(finished: Path) -> None:
+    with pytest.raises(NothingLandedError, match="2031-01-01 has no partition"):
+        run_all(finished, date(2031, 1, 1))
+
+
+def test_an_empty_workspace_says_where_exports_go(tmp_path: Path) -> None:
+    with pytest.raises(NothingLandedError, match="put exports into"):
+        run_all(tmp_path)
+
+
+def test_customers_without_any_order_give_empty_marts(tmp_path: Path) -> None:
+    shop.lay_down(tmp_path, customers=3)
+    for path in (tmp_path / "exports" / "shop").glob("*/orders.csv"):
+        path.write_text("order,customer,sku,at,quantity,amount\n", "utf-8")
+    shop.write(tmp_path, PAST_DAY, "orders.csv", "order,customer,sku,at,quantity,amount", [
+        ("o1", "c0", "p1", f"{PAST_DAY} 10:00:00", 1, "2.50")
+    ])  # fmt: skip
+    write_settings(tmp_path, end_date=shop.LAST_DAY)
+    run_all(tmp_path)
+    assert one(tmp_path, "SELECT count(*) FROM clean.transactions") == 1
+    assert one(tmp_path, "SELECT count(*) FROM marts.churn_scores") == 0
+    assert one(tmp_path, "SELECT count(*) FROM marts.cross_sell_rules") == 0
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_point_is_completed_by_the_next(finished: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shop.lay_down(home)
+    write_settings(home, end_date=shop.LAST_DAY)
+    environment = {**os.environ, "CRM_HOME": str(home)}
+    environment.pop("DAGSTER_HOME", None)
+    chance = random.Random(20240630)
+    for _ in range(5):
+        process = subprocess.Popen(RUN, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(1.5, 8))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for day in (PAST_DAY, shop.LAST_DAY):
+        done = subprocess.run([*RUN, "--as-of", str(day)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert contents(home) == contents(finished)
+
+
+@pytest.mark.slow
+def test_two_backfills_at_once_succeed_while_the_warehouse_is_read(finished: Path, tmp_path: Path) -> None:
+    home = copy_of(finished, tmp_path / "home")
+    run_all(home)
+    environment = {**os.environ, "CRM_HOME": str(home)}
+    environment.pop("DAGSTER_HOME", None)
+    backfill = (
+        "import sys; from pathlib import Path; from crm_assets.automation.instance import open_instance; "
+        "from crm_assets.runs import Runs; from crm_assets.settings import load_settings; "
+        "s = load_settings(Path(sys.argv[1])); i = open_instance(s.home); "
+        "Runs(s, i, print)._run('refresh', sys.argv[2], sys.argv[3], [['clean', 'transactions'], "
+        "['profile', 'customer_days'], ['features', 'customer_features'], ['marts', 'customer_segments']])"
+    )
+    ranges = [("2024-06-10", "2024-06-14"), ("2024-06-17", "2024-06-21")]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", backfill, str(home), *days], env=environment, stderr=subprocess.PIPE)
+        for days in ranges
+    ]
+    reads = 0
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        while any(process.poll() is None for process in processes):
+            assert warehouse.execute("SELECT count(*) FROM clean.transactions").fetchone()[0] > 0
+            assert warehouse.execute("SELECT count(*) FROM marts.customer_segments").fetchone()[0] > 0
+            reads += 1
+    for process in processes:
+        assert process.returncode == 0, process.stderr.read().decode()
+    assert reads > 10
+    days = one(home, "SELECT count(DISTINCT as_of) FROM marts.customer_segments WHERE as_of < '2024-06-25'")
+    assert days == 10
