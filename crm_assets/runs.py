@@ -45,10 +45,12 @@ class Runs:
 
     def ingest(self) -> list[str]:
         """Ingest every delivery that is new or has changed, and return their partition keys."""
-        keys = [found.delivery.key for found in landed_deliveries(self.settings, self.lake) if not found.is_ingested]
+        landed = landed_deliveries(self.settings, self.lake)
+        # All of them, since an instance that was made anew knows none.
+        self.instance.add_dynamic_partitions(deliveries.name, [found.delivery.key for found in landed])
+        keys = [found.delivery.key for found in landed if not found.is_ingested]
         if not keys:
             return []
-        self.instance.add_dynamic_partitions(deliveries.name, keys)
         order = list(self.instance.get_dynamic_partitions(deliveries.name))
         for first, last in _runs_of_neighbours(keys, order):
             count = order.index(last) - order.index(first) + 1

@@ -134,7 +134,8 @@ def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) ->
     home = copy_of(finished, tmp_path / "home")
     os.utime(home / "exports" / "shop" / shop.LAST_DAY.isoformat() / "orders.csv")
     run_all(home)
-    assert contents(home) == contents(finished)
+    now, before = contents(home), contents(finished)
+    assert [table for table in TABLES if now[table] != before[table]] == []
 
 
 def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(finished: Path, tmp_path: Path) -> None:
@@ -199,7 +200,8 @@ def test_a_run_killed_at_any_point_is_completed_by_the_next(finished: Path, tmp_
     for day in (PAST_DAY, shop.LAST_DAY):
         done = subprocess.run([*RUN, "--as-of", str(day)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert contents(home) == contents(finished)
+    now, before = contents(home), contents(finished)
+    assert [table for table in TABLES if now[table] != before[table]] == []
 
 
 @pytest.mark.slow

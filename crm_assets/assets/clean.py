@@ -12,9 +12,15 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.model import Shape, Table
 from crm_assets.lake.functions import local_day
+from crm_assets.lake.io_manager import ALL_PARTITIONS
 from crm_assets.mining.cleaning import clean_dimension, clean_events
 from crm_assets.partitions import EVERY_DELIVERY, days
 from crm_assets.settings import Settings
+
+
+def every_delivery(table: Table) -> dg.AssetIn:
+    """The validated rows of all deliveries in the lake, also of those an instance made anew does not know."""
+    return dg.AssetIn(["validated", table.name], partition_mapping=EVERY_DELIVERY, metadata={ALL_PARTITIONS: True})
 
 
 def clean_event_asset(table: Table) -> dg.AssetsDefinition:
@@ -22,7 +28,7 @@ def clean_event_asset(table: Table) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=["clean", table.name],
-        ins={"validated": dg.AssetIn(["validated", table.name], partition_mapping=EVERY_DELIVERY)},
+        ins={"validated": every_delivery(table)},
         partitions_def=days,
         backfill_policy=SINGLE_RUN,
         description=table.description,
@@ -47,7 +53,7 @@ def clean_dimension_asset(table: Table) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=["clean", table.name],
-        ins={"validated": dg.AssetIn(["validated", table.name], partition_mapping=EVERY_DELIVERY)},
+        ins={"validated": every_delivery(table)},
         description=table.description,
     )
     def clean(validated: ir.Table) -> ir.Table:

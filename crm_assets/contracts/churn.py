@@ -6,7 +6,7 @@ Belongs here: scores, leaderboard and realised performance. Not here: how they a
 from crm_assets.contracts.model import Column, Shape, Table
 
 RISK_BANDS = ("low", "medium", "high", "very high")
-"""From the least likely to leave to the most."""
+"""From the least likely to leave to the most; `mining/churn.py` says where each ends."""
 
 CHURN_SCORES = Table(
     name="churn_scores",
@@ -18,7 +18,7 @@ CHURN_SCORES = Table(
         Column("customer_id", "string", "A customer with a recent order.", required=True),
         Column("churn_probability", "float64", "Calibrated probability of no order within the horizon.", True, 0, 1),
         Column("risk_band", "string", "The probability in words.", required=True, allowed=RISK_BANDS),
-        Column("reasons", "array<string>", "What speaks most for leaving, strongest first.", required=True),
+        Column("reasons", "array<string>", "Up to three signs of leaving, strongest first; one sentence says so if none.", required=True),
         Column("model_id", "string", "Model that scored: its name and the month it was trained for.", required=True),
     ),
 )

@@ -23,6 +23,9 @@ PREVIEW_COLUMNS = 12
 LINEAGE_PARTITIONS = 31
 """Dagster stores the metadata of a run once for each partition, so wide ranges go without lineage and preview."""
 
+ALL_PARTITIONS = "all partitions in the lake"
+"""Metadata of an input that is read whole, whatever partitions the instance knows."""
+
 DELIVERY_SEPARATOR = "--"
 
 
@@ -44,7 +47,8 @@ class LakeIOManager(dg.IOManager):
         import pyarrow as pa
 
         layer, name = context.asset_key.path
-        keys = context.asset_partition_keys if context.has_asset_partitions else None
+        everything = not context.has_asset_partitions or ALL_PARTITIONS in (context.definition_metadata or {})
+        keys = None if everything else context.asset_partition_keys
         wanted = context.dagster_type.typing_type
         if layer == RAW_LAYER:
             return read_raw(self.lake, name, None if keys is None else list(map(_delivery, keys)))

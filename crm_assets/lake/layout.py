@@ -176,6 +176,8 @@ class Lake:
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / PART
         if staged is None and not target.exists():
+            # That it was written just now can only be told from the folder.
+            os.utime(folder)
             return None
         if staged is None:
             # A reader may already have listed the file, so it is emptied rather than removed.

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crm_assets.contracts.churn import RISK_BANDS
 from crm_assets.contracts.features import WINDOWS, windowed
 from crm_assets.mining.churn_reasons import reasons
 
@@ -28,8 +29,8 @@ ACTIVE_DAYS = 60
 TRAINING_DAYS_OF_MONTH = (10, 20, 31)
 """Training days of every month; 31 stands for the last day. Every model shares them, so their features are kept."""
 
-RISK_BANDS = (("low", 0.10), ("medium", 0.25), ("high", 0.50), ("very high", 1.0))
-"""Bands and the probability each ends below; the last includes 1."""
+BAND_ENDS = (0.10, 0.25, 0.50)
+"""Probability each of `RISK_BANDS` ends below; the last one has no end."""
 
 SCORE_COLUMNS = ("as_of", "customer_id", "churn_probability", "risk_band", "reasons", "model_id")
 
@@ -77,8 +78,15 @@ CHURN_FEATURES = (
     "morning_share",
     "afternoon_share",
     "evening_share",
+    "order_days",
+    "tenure_days",
 )
-"""What the models see: columns of `customer_features`, no demographics. Longer windows grow with a young history."""
+"""Columns of `customer_features` the models read, no demographics. Longer windows grow with a young history."""
+
+_FOR_PACE_ONLY = ("order_days", "tenure_days")
+"""Grow as the history does, so models see them only as a pace."""
+
+_PAUSED = ("gap_mean", "gap_mean_3", "gap_mean_5", "gap_mean_10", "gap_longest", "gap_longest_recent")
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,7 @@ def churn_labels(
 def score_churn(
     model: ChurnModel, features: pd.DataFrame, active_days: int = ACTIVE_DAYS, threads: int = 2
 ) -> pd.DataFrame:
-    """Churn probability, risk band and three reasons of every active customer.
+    """Churn probability, risk band and reasons of every active customer.
 
     Args:
         model: a trained model.
@@ -188,8 +196,8 @@ def score_churn(
         threads: for LightGBM.
 
     Returns:
-        as_of, customer_id, churn_probability (0 to 1), risk_band, reasons (three texts, strongest first), model_id;
-        ordered by as_of and customer_id. Empty without active customers.
+        as_of, customer_id, churn_probability (0 to 1), risk_band, reasons (one to three texts, strongest first),
+        model_id; ordered by as_of and customer_id. Empty without active customers.
 
     Raises:
         ValueError: when a feature the model reads is missing.
@@ -219,13 +227,24 @@ def score_churn(
 
 def risk_bands(probability: NDArray[np.float64]) -> list[str]:
     """Name of the band of `RISK_BANDS` each probability falls into."""
-    ends = [end for _, end in RISK_BANDS[:-1]]
-    return [RISK_BANDS[number][0] for number in np.digitize(probability, ends)]
+    return [RISK_BANDS[number] for number in np.digitize(probability, BAND_ENDS)]
 
 
 def feature_matrix(features: pd.DataFrame, names: Sequence[str] = CHURN_FEATURES) -> pd.DataFrame:
-    """The named columns as float64, nulls as NaN."""
-    return pd.DataFrame({name: pd.to_numeric(features[name]).astype("float64") for name in names}, index=features.index)
+    """What the models see: the named columns as float64, nulls as NaN, and the present pause and pace set in relation.
+
+    A pause counts by how long the customer usually pauses: days since the last order over each usual gap, and beyond the
+    mean gap in deviations. Pace is days with an order per 30 days of history. Added constants keep short gaps and short
+    histories from giving extremes.
+    """
+    columns = {name: pd.to_numeric(features[name]).astype("float64") for name in names}
+    recency, tenure = columns["recency_days"], columns["tenure_days"] + 1
+    related = {f"recency_over_{gap}": (recency + 1) / (columns[gap] + 3) for gap in _PAUSED}
+    related["recency_beyond_gap_mean"] = (recency - columns["gap_mean"]) / (columns["gap_deviation"] + 3)
+    related["order_days_pace"] = (columns["order_days"] + 0.5) / (tenure + 20) * 30
+    related["order_days_pace_90d"] = (columns["order_days_90d"] + 0.3) / (tenure.clip(upper=90) + 8) * 30
+    seen = {name: column for name, column in columns.items() if name not in _FOR_PACE_ONLY}
+    return pd.DataFrame({**seen, **related}, index=features.index)
 
 
 def raw_scores(champion: str, estimator: Mapping[str, Any], inputs: pd.DataFrame, threads: int) -> NDArray[np.float64]:
@@ -235,8 +254,8 @@ def raw_scores(champion: str, estimator: Mapping[str, Any], inputs: pd.DataFrame
     if champion == "logistic":
         scaled = logistic_inputs(estimator, inputs)
         return np.asarray(scaled @ np.asarray(estimator["coefficients"]) + estimator["intercept"])
-    boosters = _boosters(estimator)
-    raw = [booster.predict(inputs, raw_score=True, num_threads=threads) for booster in boosters]
+    count = useful_threads(len(inputs), threads)
+    raw = [booster.predict(inputs, raw_score=True, num_threads=count) for booster in _boosters(estimator)]
     return np.asarray(np.mean(raw, axis=0))
 
 
@@ -244,13 +263,15 @@ def contributions(model: ChurnModel, inputs: pd.DataFrame, threads: int) -> NDAr
     """How far each feature moves each customer's log-odds of churn: shape (customers, features).
 
     SHAP values for LightGBM (Lundberg, Erion and Lee, 2018: TreeSHAP), coefficient times standardised value for logistic
-    regression, all weight on recency for the rule.
+    regression, days beyond the typical recency for the rule.
     """
     if model.champion == "recency":
-        return np.tile([1.0 if name == "recency_days" else 0.0 for name in inputs.columns], (len(inputs), 1))
+        beyond = inputs["recency_days"].to_numpy() - (model.typical["recency_days"] or 0.0)
+        return np.outer(beyond, inputs.columns == "recency_days")
     if model.champion == "logistic":
         return logistic_inputs(model.estimator, inputs) * np.asarray(model.estimator["coefficients"])
-    parts = [booster.predict(inputs, pred_contrib=True, num_threads=threads) for booster in _boosters(model.estimator)]
+    count = useful_threads(len(inputs), threads)
+    parts = [booster.predict(inputs, pred_contrib=True, num_threads=count) for booster in _boosters(model.estimator)]
     return np.asarray(np.mean(parts, axis=0))[:, :-1]
 
 
@@ -272,6 +293,11 @@ def calibrated(calibration: Mapping[str, Any], raw: NDArray[np.float64]) -> NDAr
     if calibration["kind"] == "sigmoid":
         return np.asarray(1 / (1 + np.exp(-(calibration["slope"] * raw + calibration["intercept"]))))
     return np.asarray(np.interp(raw, calibration["raw"], calibration["probability"]))
+
+
+def useful_threads(rows: int, threads: int) -> int:
+    """One thread per 100,000 rows: on fewer, threads that share busy cores wait for each other far longer than they work."""
+    return max(1, min(threads, rows // 100_000))
 
 
 def _boosters(estimator: Mapping[str, Any]) -> list[Any]:

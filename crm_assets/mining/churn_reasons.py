@@ -2,8 +2,9 @@
 
 Belongs here: turning contributions of features into sentences. Not here: computing the contributions (`churn.py`).
 
-Windows of one measure say nearly the same, so contributions are added up by theme first: a reason is the strongest
-feature of a theme, and no theme is named twice.
+Windows of one measure say nearly the same, so contributions are added up by theme first. A reason is the strongest
+feature of a theme that raises churn, and no theme is named twice. Models weigh features together, so a feature may raise
+churn while its own value looks harmless; it is not quoted then, as its sentence would contradict the score.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from crm_assets.contracts.features import FEATURE_LABELS
 
 REASON_COUNT = 3
-"""Reasons given per customer."""
+"""Most reasons given per customer."""
+
+NOTHING = "Nothing stands out; no single sign points to leaving"
+"""The only reason of a customer without any."""
 
 _THEMES = {
     "pause": ("recency", "gaps_over_recency"),
@@ -30,6 +34,22 @@ _THEMES = {
 }
 """Themes by how their features' names start; anything else is a habit."""
 
+_HARMLESS_ABOVE = ("orders", "spend")
+_HARMLESS_BELOW = ("rhythm", "pause")
+_UNQUOTED = ("category_concentration", "gap_deviation")
+"""Features whose figure says nothing to most people."""
+
+_LABELS = {
+    **FEATURE_LABELS,
+    "order_days_pace": "days with an order per 30 days so far",
+    "order_days_pace_90d": "days with an order per 30 days in the last 90 days",
+    "favourite_weekday_share": "share of orders on the favourite weekday",
+    "top_category_1_share": "share of spend on the favourite category",
+    "gap_longest_recent": "longest of the latest pauses between orders, in days",
+    "orders_change": "orders of the last 30 days as a share of the usual in the last 90",
+    "amount_change": "spend of the last 30 days as a share of the usual in the last 90",
+}
+
 
 def theme(feature: str) -> str:
     """The theme a feature speaks of."""
@@ -39,7 +59,7 @@ def theme(feature: str) -> str:
 def reasons(
     inputs: pd.DataFrame, contributions: NDArray[np.float64], typical: Mapping[str, float | None]
 ) -> list[list[str]]:
-    """The strongest reasons of each customer, the one that raises churn most first.
+    """The reasons of each customer, the one that raises churn most first.
 
     Args:
         inputs: the features the model read, one row per customer, NaN for null.
@@ -47,43 +67,76 @@ def reasons(
         typical: median of each feature, quoted for comparison.
 
     Returns:
-        `REASON_COUNT` texts per customer.
+        One to `REASON_COUNT` texts per customer; only `NOTHING` if no theme raises churn.
     """
     if inputs.empty:
         return []
-    themes = [theme(name) for name in inputs.columns]
-    names = list(dict.fromkeys(themes))
-    member = np.array([[themed == name for name in names] for themed in themes], dtype=float)
-    strongest_themes = np.argsort(-(contributions @ member), axis=1, kind="stable")[:, :REASON_COUNT]
-    best = {
-        number: np.argmax(np.where(member[:, number] > 0, contributions, -np.inf), axis=1)
-        for number in range(len(names))
-    }
-    rows = inputs.to_dict("records")
     columns = list(inputs.columns)
+    themes = [theme(name) for name in columns]
+    names = list(dict.fromkeys(themes))
+    member = np.array([[themed == name for name in names] for themed in themes])
+    raising = np.where(_quotable(inputs, typical), contributions, 0.0)
+    best = np.stack([np.where(member[:, number], raising, 0.0).argmax(axis=1) for number in range(len(names))], axis=1)
+    named = np.take_along_axis(raising, best, axis=1) > 0
+    weight = np.where(named, contributions @ member.astype(float), 0.0)
+    order = np.argsort(-weight, axis=1, kind="stable")[:, :REASON_COUNT]
+    rows = inputs.to_dict("records")
     return [
-        [sentence(columns[best[number][row]], values, typical) for number in strongest_themes[row]]
+        [sentence(columns[best[row, number]], values, typical) for number in order[row] if weight[row, number] > 0]
+        or [NOTHING]
         for row, values in enumerate(rows)
     ]
+
+
+def _quotable(inputs: pd.DataFrame, typical: Mapping[str, float | None]) -> NDArray[np.bool_]:
+    """Where a value differs from the typical one, and not in the direction that looks harmless."""
+    usual = np.array([np.nan if (value := typical.get(name)) is None else value for name in inputs.columns])
+    values = inputs.to_numpy()
+    result = ~np.isnan(values)
+    for number, name in enumerate(inputs.columns):
+        column = values[:, number]
+        if theme(name) == "pause":
+            # The sentence is about the pause itself, whichever of its features is the strongest.
+            gap = inputs["gap_median"].fillna(-1).to_numpy()
+            result[:, number] = inputs["recency_days"].to_numpy() > np.minimum(gap, _finite(typical.get("recency_days")))
+        elif name in _UNQUOTED:
+            result[:, number] = False
+        elif name.startswith("amount_slope"):
+            result[:, number] &= column < min(0.0, _finite(usual[number]))
+        elif not np.isnan(usual[number]):
+            result[:, number] &= np.abs(column - usual[number]) >= (0.01 if "share" in name else 0.1)
+            if theme(name) in _HARMLESS_ABOVE or name.startswith(("products", "categories")):
+                result[:, number] &= column < usual[number]
+            elif theme(name) in _HARMLESS_BELOW:
+                result[:, number] &= column > usual[number]
+    return result
+
+
+def _finite(value: float | None) -> float:
+    return float("inf") if value is None or np.isnan(value) else value
 
 
 def sentence(feature: str, values: Mapping[str, float], typical: Mapping[str, float | None]) -> str:
     """One feature of one customer in words, such as `Orders in the last 30 days: 1; typical is 4`."""
     if theme(feature) == "pause":
-        return _pause(values)
-    label = FEATURE_LABELS.get(feature, feature.replace("_", " "))
+        return _pause(values, typical.get("recency_days"))
+    label = _LABELS.get(feature, feature.replace("_", " "))
+    if feature.startswith("amount_slope"):
+        return f"Spend has been falling {label.removeprefix('trend of daily spend ')}"
     text = f"{label[0].upper()}{label[1:]}: {_number(feature, values[feature])}"
     usual = typical.get(feature)
     return text if usual is None else f"{text}; typical is {_number(feature, usual)}"
 
 
-def _pause(values: Mapping[str, float]) -> str:
+def _pause(values: Mapping[str, float], typical: float | None) -> str:
     recency = int(values["recency_days"])
-    usual = values.get("gap_median")
+    gap = values.get("gap_median")
     last = f"No order for {_days(recency)}" if recency else "Ordered on the day itself"
-    if usual is None or np.isnan(usual):
+    if gap is None or np.isnan(gap):
         return f"{last}; only one day with an order so far"
-    return f"{last}; the usual gap is {_days(usual)}"
+    if recency > gap or typical is None:
+        return f"{last}; this customer's usual gap is {_days(gap)}"
+    return f"{last}; typical is {_days(typical)}"
 
 
 def _days(value: float) -> str:
@@ -93,6 +146,8 @@ def _days(value: float) -> str:
 def _number(feature: str, value: float) -> str:
     if np.isnan(value):
         return "none"
-    if "share" in feature:
+    if "share" in feature or feature.endswith("_change"):
         return f"{value:.0%}"
-    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.2f}"
+    if feature.startswith("amount"):
+        return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.2f}"
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.1f}"

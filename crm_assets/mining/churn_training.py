@@ -26,6 +26,7 @@ from crm_assets.mining.churn import (
     feature_matrix,
     raw_scores,
     signed_log,
+    useful_threads,
 )
 from crm_assets.mining.model_metrics import METRICS, bootstrap_weights, evaluate, interval
 
@@ -51,6 +52,7 @@ _LIGHTGBM = {
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "lambda_l2": 10.0,
+    "max_bin": 63,
     "deterministic": True,
     "force_row_wise": True,
     "verbose": -1,
@@ -147,7 +149,7 @@ def train_churn(
             "churned": int(outcome.sum()),
             "labels_end": str(max(days) + timedelta(horizon_days)),
             "figures": values,
-            "features": list(CHURN_FEATURES),
+            "features": list(inputs.columns),
             "parameters": {**_LIGHTGBM, "rounds": _ROUNDS, "bags": _BAGS} if champion == "lightgbm" else {},
             "seed": seed,
             "versions": {name: version(name) for name in ("lightgbm", "scikit-learn", "numpy", "pandas")},
@@ -170,7 +172,7 @@ def _fit_lightgbm(inputs: pd.DataFrame, outcome: NDArray[np.float64], seed: int,
     import lightgbm
 
     smallest = min(_LIGHTGBM["min_child_samples"], max(5, len(inputs) // 50))
-    parameters = {**_LIGHTGBM, "min_child_samples": smallest, "num_threads": threads}
+    parameters = {**_LIGHTGBM, "min_child_samples": smallest, "num_threads": useful_threads(len(inputs), threads)}
     data = lightgbm.Dataset(inputs, outcome, params=parameters, free_raw_data=False)
     return [
         lightgbm.train({**parameters, "seed": seed + bag}, data, num_boost_round=_ROUNDS).model_to_string()

@@ -1,0 +1,69 @@
+"""The engine keeps nothing it was not asked to keep, and names are only names."""
+
+import ibis
+import pytest
+
+from crm_assets.lake.engine import Engine, quote_name, quote_text
+
+ROWS = ibis.memtable({"id": [2, 1], "name": ["b", "a"]})
+
+
+def held_tables(engine):
+    return [name for name in engine.backend.list_tables() if "held" in name]
+
+
+def test_held_rows_are_computed_once_and_dropped_after(engine):
+    with engine.held(ROWS.mutate(chance=ibis.random())) as rows:
+        assert rows.order_by("id").to_pyarrow() == rows.order_by("id").to_pyarrow()
+        assert len(held_tables(engine)) == 1
+    assert held_tables(engine) == []
+
+
+def test_held_rows_are_dropped_when_what_uses_them_fails(engine):
+    with pytest.raises(ZeroDivisionError), engine.held(ROWS):
+        raise ZeroDivisionError
+    assert held_tables(engine) == []
+
+
+def test_a_query_that_cannot_be_held_leaves_nothing(engine):
+    with pytest.raises(Exception, match="no number"), engine.held(ROWS.mutate(bad=ibis.literal("no number").cast("int64"))):
+        pass
+    assert held_tables(engine) == []
+
+
+def test_engines_with_equal_settings_share_one_connection(engine):
+    assert Engine(engine.memory_limit, engine.threads, engine.spill).backend is engine.backend
+
+
+def test_times_are_utc_whatever_the_machine_says(engine):
+    assert engine.backend.raw_sql("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
+
+
+def test_an_empty_table_has_its_schema(engine):
+    schema = ibis.schema({"a": "decimal(18, 4)", "b": "array<string>", "c": "timestamp", "d": "date"})
+    table = engine.empty(schema)
+    assert table.schema() == schema
+    assert table.to_pyarrow().num_rows == 0
+
+
+def test_files_with_quotes_and_blanks_in_their_path_are_read(engine, tmp_path):
+    path = tmp_path / "it's a file.parquet"
+    engine.write_file(ROWS, path, ["id"])
+    assert engine.scan(str(path), {}).to_pyarrow().to_pydict() == {"id": [1, 2], "name": ["a", "b"]}
+
+
+def test_files_with_different_columns_are_unified_when_asked(engine, tmp_path):
+    engine.write_file(ROWS, tmp_path / "a.parquet", [])
+    engine.write_file(ROWS.select("id", colour=ibis.literal("red")), tmp_path / "b.parquet", [])
+    files = [str(tmp_path / name) for name in ("a.parquet", "b.parquet")]
+    table = engine.scan(files, {}, unify=True).order_by("id", ibis.asc("name", nulls_first=True))
+    assert table.to_pyarrow().to_pydict() == {
+        "id": [1, 1, 2, 2],
+        "name": [None, "a", None, "b"],
+        "colour": ["red", None, "red", None],
+    }
+
+
+def test_names_and_texts_are_quoted():
+    assert quote_name('a "b"') == '"a ""b"""'
+    assert quote_text("it's") == "'it''s'"

@@ -1,0 +1,159 @@
+"""The published file: what people see, and that publishing never gets in their way."""
+
+import multiprocessing
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import ibis
+import pytest
+
+from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.contracts.registry import contract_of, lake_tables
+from crm_assets.lake.engine import Engine
+from crm_assets.lake.layout import Lake
+from crm_assets.lake.warehouse import Warehouse
+
+CURRENT = contract_of("profile", "customers_current")
+DAYS = contract_of("profile", "customer_days")
+
+
+def query(warehouse, sql):
+    with duckdb.connect(str(warehouse.path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def row_of(contract, **values):
+    """A row of a table with the values that matter to a test, and any for the columns that must not be null."""
+    some = {"string": "x", "int64": 1, "float64": 0.5, "boolean": True, "array<string>": ["x"], "date": date(2024, 1, 1)}
+    made = {column.name: some.get(column.dtype, Decimal(1)) if column.required else None for column in contract.columns}
+    assert set(values) <= set(made)
+    return {**made, **values}
+
+
+def write(lake, layer, contract, rows, partitions=((),)):
+    lake.write(layer, contract, ibis.memtable(rows, schema=contract.schema), list(partitions))
+
+
+def test_every_table_can_be_queried_before_it_has_rows(warehouse):
+    warehouse.publish((layer, contract) for (layer, _), contract in lake_tables().items())
+    for layer, name in lake_tables():
+        assert query(warehouse, f"SELECT count(*) FROM {layer}.{name}") == [(0,)]
+    columns = [name for name, *_ in query(warehouse, "DESCRIBE marts.churn_scores")]
+    assert columns == list(contract_of("marts", "churn_scores").by_name)
+
+
+def test_types_are_those_of_the_contract_with_and_without_rows(warehouse, lake):
+    warehouse.publish([("profile", DAYS)])
+    before = query(warehouse, "DESCRIBE profile.customer_days")
+    write(lake, "profile", DAYS, [row_of(DAYS, day=date(2024, 1, 1))], [("2024-01-01",)])
+    warehouse.publish([("profile", DAYS)])
+    assert query(warehouse, "DESCRIBE profile.customer_days") == before
+
+
+def test_new_partitions_show_without_publishing(warehouse, lake):
+    write(lake, "profile", DAYS, [row_of(DAYS, day=date(2024, 1, 1))], [("2024-01-01",)])
+    warehouse.publish([("profile", DAYS)])
+    write(lake, "profile", DAYS, [row_of(DAYS, day=date(2024, 1, 2))], [("2024-01-02",)])
+    assert query(warehouse, "SELECT day FROM profile.customer_days ORDER BY day") == [
+        (date(2024, 1, 1),),
+        (date(2024, 1, 2),),
+    ]
+
+
+def test_publishing_does_not_disturb_an_open_reader(warehouse, lake):
+    write(lake, "profile", CURRENT, [row_of(CURRENT, customer_id="old")])
+    warehouse.publish([("profile", CURRENT)])
+    with duckdb.connect(str(warehouse.path), read_only=True) as reader:
+        write(lake, "profile", CURRENT, [row_of(CURRENT, customer_id="new")])
+        warehouse.publish([("profile", CURRENT), ("profile", DAYS)])
+        assert reader.execute("SELECT customer_id FROM profile.customers_current").fetchall() == [("new",)]
+    assert query(warehouse, "SELECT count(*) FROM profile.customer_days") == [(0,)]
+
+
+def test_publishing_keeps_the_tables_published_before(warehouse):
+    warehouse.publish([("profile", CURRENT)])
+    warehouse.publish([("profile", DAYS)])
+    assert warehouse.has_table("profile", "customers_current")
+    assert warehouse.has_table("profile", "customer_days")
+    assert not warehouse.has_table("profile", "nothing")
+
+
+def test_a_warehouse_that_was_never_published_has_no_table(warehouse):
+    assert not warehouse.has_table("profile", "customers_current")
+
+
+def test_publishing_that_fails_leaves_the_old_file_and_no_other(warehouse, monkeypatch):
+    warehouse.publish([("profile", CURRENT)])
+    before = warehouse.path.read_bytes()
+    monkeypatch.setattr(Warehouse, "_view", lambda *_: "CREATE VIEW nonsense")
+    with pytest.raises(duckdb.Error):
+        warehouse.publish([("profile", DAYS)])
+    assert warehouse.path.read_bytes() == before
+    assert [path.name for path in warehouse.path.parent.glob(".warehouse*") if path.suffix != ".lock"] == []
+
+
+def test_a_workspace_with_a_quote_in_its_path_is_published(engine, tmp_path):
+    lake = Lake(tmp_path / "it's" / "lake", engine)
+    warehouse = Warehouse(tmp_path / "it's" / "warehouse.duckdb", lake)
+    write(lake, "profile", CURRENT, [row_of(CURRENT, customer_id="a")])
+    warehouse.publish([("profile", CURRENT)])
+    assert query(warehouse, "SELECT customer_id FROM profile.customers_current") == [("a",)]
+
+
+def test_quarantine_shows_the_rejected_rows_of_all_tables(warehouse, lake):
+    for name in ("customers", "transactions"):
+        contract = contract_of("quality", f"quarantine_{name}")
+        row = row_of(contract, table_name=name, reasons=["bad"], raw_row="{}", _source="crm", _line=7)
+        write(lake, "quality", contract, [row], [("crm", "2024-01-01")])
+    warehouse.publish([("quality", contract_of("quality", f"quarantine_{name}")) for name in CANONICAL])
+    rows = query(
+        warehouse, "SELECT export_date, table_name, reasons, raw_row, source, line FROM quality.quarantine ORDER BY 2"
+    )
+    assert rows == [(date(2024, 1, 1), name, ["bad"], "{}", "crm", 7) for name in ("customers", "transactions")]
+
+
+def test_model_leaderboard_shows_the_candidates_of_all_models(warehouse, lake):
+    contract = contract_of("quality", "leaderboard_churn")
+    row = row_of(contract, model="churn", candidate="recency", metric="auc", value=0.75, month=date(2024, 1, 1))
+    write(lake, "quality", contract, [row], [("2024-01-01",)])
+    warehouse.publish([("quality", contract)])
+    rows = query(warehouse, "SELECT * FROM quality.model_leaderboard")
+    assert rows == [("churn", date(2024, 1, 1), "recency", "auc", 0.75, None, None, True)]
+
+
+def test_a_raw_table_shows_the_columns_of_all_files(warehouse, lake):
+    for day, column in (("2024-01-01", "old"), ("2024-01-02", "new")):
+        folder = lake.folder("raw", "customers") / "_source=007" / f"_export_date={day}"
+        folder.mkdir(parents=True)
+        lake.engine.write_file(ibis.memtable({"id": ["1"], column: ["x"]}), folder / "part.parquet", [])
+    warehouse.publish_raw("customers")
+    rows = query(warehouse, "SELECT id, old, new, _source, _export_date FROM raw.customers ORDER BY 5")
+    assert rows == [("1", "x", None, "007", date(2024, 1, 1)), ("1", None, "x", "007", date(2024, 1, 2))]
+
+
+def test_a_raw_table_without_rows_is_left_out(warehouse):
+    warehouse.publish_raw("customers")
+    assert not warehouse.path.exists()
+
+
+def _publish_all(folder, layers):
+    lake = Lake(folder / "lake", Engine("200MB", 1, str(folder / "spill")))
+    for (layer, _), contract in lake_tables().items():
+        if layer in layers:
+            Warehouse(folder / "warehouse.duckdb", lake).publish([(layer, contract)])
+
+
+def test_two_processes_publishing_at_once_lose_no_table(tmp_path: Path):
+    start = multiprocessing.get_context("spawn").Process
+    processes = [start(target=_publish_all, args=(tmp_path, layers)) for layers in (("clean", "marts"), ("quality",))]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        views = set(connection.execute("SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal").fetchall())
+    expected = {key for key in lake_tables() if key[0] in ("clean", "marts", "quality")}
+    assert views == expected | {("quality", "quarantine"), ("quality", "model_leaderboard")}
