@@ -1,6 +1,10 @@
 """Fixtures that tests of several folders share."""
 
+from pathlib import Path
+
 import pytest
+
+from crm_assets_tests import shop
 
 from crm_assets.lake.engine import Engine
 from crm_assets.lake.layout import Lake
@@ -50,3 +54,13 @@ def workspace(tmp_path):
             f"order,line,customer,product,at,quantity,amount\n{order},1,c1,p1,{day} 10:00:00,1,9.99\n", "utf-8"
         )
     return settings
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small shop with every export ingested, scored as of the historical export's day and the newest; read only."""
+    home = tmp_path_factory.mktemp("finished")
+    shop.lay_down(home)
+    write_settings(home, end_date=shop.LAST_DAY)
+    shop.run_all(home, shop.HISTORY_ENDS, shop.LAST_DAY)
+    return home

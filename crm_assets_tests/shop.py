@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from crm_assets.automation.instance import open_instance
+from crm_assets.runs import Runs
+from crm_assets.settings import load_settings
+
 FIRST_DAY = date(2024, 1, 1)
 LAST_DAY = date(2024, 6, 30)
 HISTORY_ENDS = date(2024, 6, 25)
@@ -78,3 +82,12 @@ def order_lines(customers: int, seed: int) -> list[tuple[str, str, str, str, int
                 lines.append((order, f"c{number}", sku, f"{moment:%Y-%m-%d %H:%M:%S}", quantity, f"{quantity * 2.5:.2f}"))
             day += timedelta(days=max(1, round(chance.gauss(gap, gap / 4))))
     return sorted(lines, key=lambda line: (line[3], line[0]))
+
+
+def run_all(home: Path, *days: date) -> None:
+    """What `crm-assets run` does, for these days or the newest."""
+    with open_instance(home) as instance:
+        runs = Runs(load_settings(home), instance, lambda doing: None)
+        runs.ingest()
+        runs.clean()
+        runs.score(days or [runs.newest_day()])

@@ -14,9 +14,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from crm_assets.automation.instance import open_instance
-from crm_assets.runs import NothingLandedError, RunFailedError, Runs
-from crm_assets.settings import load_settings, write_settings
+from crm_assets.runs import NothingLandedError, RunFailedError
+from crm_assets.settings import write_settings
 from crm_assets_tests import shop
 
 PAST_DAY = shop.HISTORY_ENDS
@@ -34,15 +33,6 @@ TABLES = (
     "marts.churn_scores",
     "marts.cross_sell_rules",
 )
-
-
-def run_all(home: Path, *days: date) -> None:
-    """What `crm-assets run` does, for these days or the newest."""
-    with open_instance(home) as instance:
-        runs = Runs(load_settings(home), instance, lambda doing: None)
-        runs.ingest()
-        runs.clean()
-        runs.score(days or [runs.newest_day()])
 
 
 def contents(home: Path) -> dict[str, list[tuple]]:
@@ -77,17 +67,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for day in later:
         shutil.rmtree(day)
     write_settings(home, end_date=shop.LAST_DAY)
-    run_all(home, PAST_DAY)
-    return home
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with every export ingested, scored as of a past day and the newest."""
-    home = tmp_path_factory.mktemp("finished")
-    shop.lay_down(home)
-    write_settings(home, end_date=shop.LAST_DAY)
-    run_all(home, PAST_DAY, shop.LAST_DAY)
+    shop.run_all(home, PAST_DAY)
     return home
 
 
@@ -125,7 +105,7 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     home = copy_of(finished, tmp_path / "home")
     before = digests(home, PAST_DAY)
     shutil.rmtree(home / "models")
-    run_all(home, PAST_DAY)
+    shop.run_all(home, PAST_DAY)
     assert digests(home, PAST_DAY) == before
     assert len(before) == 3
 
@@ -133,7 +113,7 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
 def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:
     home = copy_of(finished, tmp_path / "home")
     os.utime(home / "exports" / "shop" / shop.LAST_DAY.isoformat() / "orders.csv")
-    run_all(home)
+    shop.run_all(home)
     now, before = contents(home), contents(finished)
     assert [table for table in TABLES if now[table] != before[table]] == []
 
@@ -145,7 +125,7 @@ def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(finished: P
     order, customer, sku, at, *_ = lines[0].split(",")
     bad = f"broken,{customer},{sku},{at},many,1.00"
     (folder / "orders.csv").write_text("\n".join([header, f"{order},{customer},{sku},{at},9,99.00", *lines[1:], bad]))
-    run_all(home)
+    shop.run_all(home)
     assert one(home, f"SELECT max(amount) FROM clean.transactions WHERE order_id = '{order}'") == 99
     assert one(home, "SELECT reasons FROM quality.quarantine") == ["quantity: 'many' is not a number", "quantity: missing"]
     delivered = one(home, "SELECT count(*) FROM raw.transactions")
@@ -157,17 +137,17 @@ def test_a_mapping_that_names_a_missing_column_stops_the_run_with_its_name(tmp_p
     mapping = tmp_path / "sources" / "shop.yaml"
     mapping.write_text(mapping.read_text("utf-8").replace("amount: amount", "amount: amonut"), "utf-8")
     with pytest.raises(RunFailedError, match=r"transactions\.amount reads column 'amonut'.*did you mean 'amount'"):
-        run_all(tmp_path)
+        shop.run_all(tmp_path)
 
 
 def test_a_day_outside_the_workspace_is_refused(finished: Path) -> None:
     with pytest.raises(NothingLandedError, match="2031-01-01 has no partition"):
-        run_all(finished, date(2031, 1, 1))
+        shop.run_all(finished, date(2031, 1, 1))
 
 
 def test_an_empty_workspace_says_where_exports_go(tmp_path: Path) -> None:
     with pytest.raises(NothingLandedError, match="put exports into"):
-        run_all(tmp_path)
+        shop.run_all(tmp_path)
 
 
 def test_customers_without_any_order_give_empty_marts(tmp_path: Path) -> None:
@@ -178,7 +158,7 @@ def test_customers_without_any_order_give_empty_marts(tmp_path: Path) -> None:
         ("o1", "c0", "p1", f"{PAST_DAY} 10:00:00", 1, "2.50")
     ])  # fmt: skip
     write_settings(tmp_path, end_date=shop.LAST_DAY)
-    run_all(tmp_path)
+    shop.run_all(tmp_path)
     assert one(tmp_path, "SELECT count(*) FROM clean.transactions") == 1
     assert one(tmp_path, "SELECT count(*) FROM marts.churn_scores") == 0
     assert one(tmp_path, "SELECT count(*) FROM marts.cross_sell_rules") == 0
@@ -207,7 +187,7 @@ def test_a_run_killed_at_any_point_is_completed_by_the_next(finished: Path, tmp_
 @pytest.mark.slow
 def test_two_backfills_at_once_succeed_while_the_warehouse_is_read(finished: Path, tmp_path: Path) -> None:
     home = copy_of(finished, tmp_path / "home")
-    run_all(home)
+    shop.run_all(home)
     environment = {**os.environ, "CRM_HOME": str(home)}
     environment.pop("DAGSTER_HOME", None)
     backfill = (

@@ -17,6 +17,7 @@ def instance_config(folder: str) -> dict[str, Any]:
     """What `dagster.yaml` says for an instance whose files are in `folder`."""
     return {
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
         "run_storage": {
             "module": "dagster._core.storage.runs",
             "class": "SqliteRunStorage",

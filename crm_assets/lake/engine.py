@@ -4,6 +4,7 @@ Belongs here: every statement in the engine's own SQL. Not here: where tables li
 """
 
 import functools
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,13 +55,13 @@ class Engine:
             partition_types: Ibis types of the columns in the folder names.
             columns: Columns to read, in order; default all.
             unify: Files may have different columns; absent ones read as null.
-            name: Prefix of the view's name in the engine.
+            name: Prefix of the view's name in the engine, by which lineage knows the table.
         """
         types = {column: sql_type(dtype) for column, dtype in partition_types.items()}
         hive = ", ".join(f"{quote_name(column)}: {dtype}" for column, dtype in types.items())
         options = f", hive_partitioning = true, hive_types = {{{hive}}}" if types else ", hive_partitioning = false"
         selected = ", ".join(map(quote_name, columns)) if columns else "*"
-        view = gen_name(name)
+        view = f"{name}{uuid.uuid4().hex}"
         source = f"read_parquet({_text_list(files)}{options}, union_by_name = {str(unify).lower()})"
         self.backend.con.execute(f"CREATE TEMP VIEW {quote_name(view)} AS SELECT {selected} FROM {source}")
         return self.backend.table(view)

@@ -70,7 +70,7 @@ class Warehouse:
 
     def _shows_this_lake(self, connection: "duckdb.DuckDBPyConnection") -> bool:
         query = "SELECT 1 FROM duckdb_views() WHERE contains(sql, ?) LIMIT 1"
-        return connection.execute(query, [f"{self.lake.root}/"]).fetchone() is not None
+        return connection.execute(query, [quote_text(f"{self.lake.root}/")[1:-1]]).fetchone() is not None
 
     def _raw_view(self, table: str) -> str:
         files = quote_text(str(self.lake.folder(RAW_LAYER, table) / "*" / "*" / PART))

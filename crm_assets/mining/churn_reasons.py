@@ -104,7 +104,7 @@ def _quotable(inputs: pd.DataFrame, typical: Mapping[str, float | None]) -> NDAr
         elif name.startswith("amount_slope"):
             result[:, number] &= column < min(0.0, _finite(usual[number]))
         elif not np.isnan(usual[number]):
-            result[:, number] &= np.abs(column - usual[number]) >= (0.01 if "share" in name else 0.1)
+            result[:, number] &= np.abs(column - usual[number]) >= (0.05 if "share" in name else 0.1)
             if theme(name) in _HARMLESS_ABOVE or name.startswith(("products", "categories")):
                 result[:, number] &= column < usual[number]
             elif theme(name) in _HARMLESS_BELOW:

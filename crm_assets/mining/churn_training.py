@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from crm_assets.mining.churn import (
     ACTIVE_DAYS,
-    CHURN_FEATURES,
     HORIZON_DAYS,
     ChurnModel,
     calibrated,
@@ -41,7 +40,7 @@ LEADERBOARD_COLUMNS = ("model", "trained_for", "candidate", "metric", "value", "
 _MODEL = "churn"
 _HELD_OUT_DAYS = 3
 _LEAST_CHURNED = 30
-_BAGS = 3
+_BAGS = 2
 _ROUNDS = 200
 _LIGHTGBM = {
     "objective": "binary",
@@ -142,7 +141,7 @@ def train_churn(
             "trained_for": month,
             "champion": champion,
             "choice": message,
-            "definition": f"no order in {horizon_days} days, among customers with an order in the {active_days} days before",
+            "definition": f"no order in {horizon_days} days, among customers who ordered in the {active_days} days before",
             "training_days": [str(day) for day in sorted(set(days))],
             "held_out_days": [str(day) for day in sorted(set(days[held_out]))] if split else [],
             "rows": len(rows),

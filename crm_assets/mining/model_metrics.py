@@ -7,7 +7,8 @@ Belongs here: figures any classifier's leaderboard uses. Not here: choosing or t
 `brier`: mean squared difference of probability and outcome.
 `ece`: expected calibration error over 10 equal-width bins of probability: the mean, weighted by rows, of the absolute
 difference of mean probability and share of positives in a bin.
-`lift_at_10`: share of positives among the 10% ranked highest over the share among all; a tie on the border counts in part.
+`lift_at_10`: share of positives among the 10% ranked highest over the share among all; a tie on the border counts in
+part.
 
 Intervals are percentiles of a bootstrap that redraws whole customers when `groups` names them (Efron and Tibshirani,
 An Introduction to the Bootstrap, 1993); every resample is one row of weights, so all of them are computed at once.

@@ -48,11 +48,8 @@ def find_deliveries(exports: Path, sources: Iterable[str]) -> list[Delivery]:
     """Every delivery that has landed for the known sources, oldest export first."""
     found = []
     for source in sources:
-        for folder in (exports / source).glob("????-??-??"):
-            try:
-                found.append(Delivery(source, date.fromisoformat(folder.name)))
-            except ValueError:
-                continue
+        folders = filter(_is_dated, (exports / source).glob("*"))
+        found += [Delivery(source, date.fromisoformat(folder.name)) for folder in folders]
     return sorted(found, key=lambda delivery: (delivery.export_date, delivery.source))
 
 
@@ -69,11 +66,11 @@ def unknown_folders(exports: Path, sources: Iterable[str]) -> list[str]:
 
 def list_files(folder: Path) -> list[ExportFile]:
     """The files of a delivery by name; hidden and temporary ones (`.part`, `.tmp`) are still being written."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     listed = [
         ExportFile(path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
-        for path in files
-        if path.suffix not in {".part", ".tmp", ".crdownload"}
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in {".part", ".tmp", ".crdownload"}
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         for stat in [path.stat()]
     ]
     return sorted(listed, key=lambda file: file.name)
@@ -98,7 +95,7 @@ def tables_of(source: Source, file: str) -> list[str]:
 
 def _is_dated(folder: Path) -> bool:
     try:
-        date.fromisoformat(folder.name)
+        # Other ISO forms, such as 20240131, are not the name that partition keys have.
+        return date.fromisoformat(folder.name).isoformat() == folder.name and folder.is_dir()
     except ValueError:
         return False
-    return folder.is_dir()

@@ -127,6 +127,8 @@ def read_source(path: Path) -> Source:
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
         source = Source.model_validate(document)
+    except UnicodeDecodeError as error:
+        raise MappingError(f"{path.name} is not UTF-8: {error}; save it in that encoding") from error
     except yaml.YAMLError as error:
         raise MappingError(f"{path.name} is not YAML: {error}") from error
     except ValidationError as error:

@@ -4,7 +4,6 @@ Belongs here: file formats. Not here: what the columns mean (`mapping.py`, `rows
 """
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,15 @@ def union_by_name(tables: Sequence[ir.Table]) -> ir.Table:
             }
         )
 
-    return reduce(lambda left, right: left.union(right), map(aligned, tables))
+    return _union(list(map(aligned, tables)))
+
+
+def _union(tables: Sequence[ir.Table]) -> ir.Table:
+    """The union by halves: one after the other, a hundred tables nest too deeply for the engine's compiler."""
+    if len(tables) == 1:
+        return tables[0]
+    middle = len(tables) // 2
+    return _union(tables[:middle]).union(_union(tables[middle:]))
 
 
 def _read_file(backend: "Backend", folder: Path, name: str, csv: CsvOptions) -> ir.Table:

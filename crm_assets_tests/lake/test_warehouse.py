@@ -72,16 +72,25 @@ def test_publishing_does_not_disturb_an_open_reader(warehouse, lake):
     assert query(warehouse, "SELECT count(*) FROM profile.customer_days") == [(0,)]
 
 
-def test_publishing_keeps_the_tables_published_before(warehouse):
+def test_the_first_publication_shows_every_table(warehouse):
     warehouse.publish([("profile", CURRENT)])
-    warehouse.publish([("profile", DAYS)])
-    assert warehouse.has_table("profile", "customers_current")
-    assert warehouse.has_table("profile", "customer_days")
-    assert not warehouse.has_table("profile", "nothing")
+    views = query(warehouse, "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal")
+    assert set(views) == {*lake_tables(), ("quality", "quarantine"), ("quality", "model_leaderboard")}
 
 
-def test_a_warehouse_that_was_never_published_has_no_table(warehouse):
-    assert not warehouse.has_table("profile", "customers_current")
+def test_a_warehouse_is_current_once_published_and_no_longer_when_the_workspace_has_moved(engine, tmp_path):
+    old, new = tmp_path / "old shop's", tmp_path / "new"
+    before = Warehouse(old / "warehouse.duckdb", Lake(old / "lake", engine))
+    assert not before.is_current()
+    write(before.lake, "profile", CURRENT, [row_of(CURRENT, customer_id="a")])
+    before.publish([("profile", CURRENT)])
+    assert before.is_current()
+    old.rename(new)
+    after = Warehouse(new / "warehouse.duckdb", Lake(new / "lake", engine))
+    assert not after.is_current()
+    after.publish()
+    assert after.is_current()
+    assert query(after, "SELECT customer_id FROM profile.customers_current") == [("a",)]
 
 
 def test_publishing_that_fails_leaves_the_old_file_and_no_other(warehouse, monkeypatch):
@@ -128,14 +137,14 @@ def test_a_raw_table_shows_the_columns_of_all_files(warehouse, lake):
         folder = lake.folder("raw", "customers") / "_source=007" / f"_export_date={day}"
         folder.mkdir(parents=True)
         lake.engine.write_file(ibis.memtable({"id": ["1"], column: ["x"]}), folder / "part.parquet", [])
-    warehouse.publish_raw("customers")
+    warehouse.publish(raw_tables=["customers"])
     rows = query(warehouse, "SELECT id, old, new, _source, _export_date FROM raw.customers ORDER BY 5")
     assert rows == [("1", "x", None, "007", date(2024, 1, 1)), ("1", None, "x", "007", date(2024, 1, 2))]
 
 
 def test_a_raw_table_without_rows_is_left_out(warehouse):
-    warehouse.publish_raw("customers")
-    assert not warehouse.path.exists()
+    warehouse.publish(raw_tables=["customers"])
+    assert query(warehouse, "SELECT view_name FROM duckdb_views() WHERE schema_name = 'raw'") == []
 
 
 def _publish_all(folder, layers):
@@ -145,7 +154,8 @@ def _publish_all(folder, layers):
             Warehouse(folder / "warehouse.duckdb", lake).publish([(layer, contract)])
 
 
-def test_two_processes_publishing_at_once_lose_no_table(tmp_path: Path):
+def test_two_processes_publishing_at_once_lose_no_table(tmp_path: Path, lake):
+    write(lake, "profile", CURRENT, [row_of(CURRENT, customer_id="a")])
     start = multiprocessing.get_context("spawn").Process
     processes = [start(target=_publish_all, args=(tmp_path, layers)) for layers in (("clean", "marts"), ("quality",))]
     for process in processes:
@@ -155,5 +165,4 @@ def test_two_processes_publishing_at_once_lose_no_table(tmp_path: Path):
     assert [process.exitcode for process in processes] == [0, 0]
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
         views = set(connection.execute("SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal").fetchall())
-    expected = {key for key in lake_tables() if key[0] in ("clean", "marts", "quality")}
-    assert views == expected | {("quality", "quarantine"), ("quality", "model_leaderboard")}
+    assert views == {*lake_tables(), ("quality", "quarantine"), ("quality", "model_leaderboard")}

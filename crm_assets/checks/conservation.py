@@ -1,0 +1,180 @@
+"""Checks of deliveries: no row is lost, and what needs a person's eye is named.
+
+Belongs here: checks over rows delivered, validated and rejected. Not here: what a valid row is (`contracts/`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+
+import dagster as dg
+import ibis
+import ibis.expr.types as ir
+
+from crm_assets.checks.rows import run_keys
+from crm_assets.contracts import layers
+from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, DELIVERY, FILE
+from crm_assets.contracts.model import Shape, Table
+from crm_assets.contracts.registry import RAW_LAYER, lake_tables
+from crm_assets.lake.io_manager import read_partitions, read_raw
+from crm_assets.lake.layout import Lake
+from crm_assets.sources.deliveries import Delivery
+
+BY_FILE = (*DELIVERY, FILE.name)
+SHOWN = 20
+"""Most files, days or reasons that a check lists."""
+
+LEFT_OUT = "left out by the mapping"
+"""How the reason of a row begins that its mapping leaves out on purpose."""
+
+_VALUE_IN_REASON = r"(?s)^(\w+): '.*' (is .*)$"
+
+
+def conservation_check(table: Table) -> dg.AssetChecksDefinition:
+    """Whether each row delivered for a table was either validated or rejected."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["validated", table.name]),
+        name="conservation",
+        description="Rows delivered = rows validated + rows quarantined, in every file.",
+        blocking=True,
+    )
+    def conservation(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+        keys = run_keys(context, layers.validated(table))
+        places = [(found.source, found.export_date.isoformat()) for found in map(Delivery.of_key, keys or [])]
+        raw = read_raw(lake, table.name, None if keys is None else places)
+        delivered = _rows_by_file(raw.values())
+        validated = _rows_by_file([read_partitions(lake, "validated", layers.validated(table), keys)])
+        rejected = _rows_by_file([read_partitions(lake, "quality", layers.quarantine(table), keys)])
+        wrong = {
+            place: f"{'/'.join(map(str, place))}: {delivered[place]} delivered, "
+            f"{validated[place]} validated, {rejected[place]} quarantined"
+            for place in sorted({*delivered, *validated, *rejected})
+            if delivered[place] != validated[place] + rejected[place]
+        }
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{len(wrong)} files do not add up: {'; '.join(list(wrong.values())[:SHOWN])}"
+            if wrong
+            else None,
+            metadata={
+                "delivered": delivered.total(),
+                "validated": validated.total(),
+                "quarantined": rejected.total(),
+                "files that do not add up": dg.MetadataValue.json(list(wrong.values())[:SHOWN]),
+            },
+        )
+
+    return conservation
+
+
+def quarantine_check(table: Table) -> dg.AssetChecksDefinition:
+    """Whether rows of a table were rejected, and why; those its mapping leaves out on purpose do not count."""
+    contract = layers.quarantine(table)
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["quality", contract.name]),
+        name="quarantine",
+        description="No row was rejected, other than those the mapping leaves out.",
+    )
+    def quarantine(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+        rows = read_partitions(lake, "quality", contract, run_keys(context, contract))
+        counts = _reason_kinds(rows)
+        rejected = {kind: count for kind, count in counts.items() if not kind.startswith(LEFT_OUT)}
+        listed = "; ".join(f"{kind}: {count}" for kind, count in list(rejected.items())[:SHOWN])
+        return dg.AssetCheckResult(
+            passed=not rejected,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"rows by reason: {listed}" if rejected else None,
+            metadata={
+                "rows": rows.count().to_pyarrow().as_py(),
+                "reasons": dg.MetadataValue.json(dict(list(counts.items())[:SHOWN])),
+            },
+        )
+
+    return quarantine
+
+
+@dg.asset_check(
+    asset=dg.AssetKey(["quality", DELIVERED_DAYS.name]),
+    description="No row came so late that features and marts had already been made without it.",
+)
+def late_rows(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Whether rows came after what they belong in was made."""
+    rows = read_partitions(lake, "quality", DELIVERED_DAYS, run_keys(context, DELIVERED_DAYS))
+    found = rows.filter(rows.late_rows > 0).order_by("day", "table_name").to_pyarrow().to_pylist()
+    written = lake.written_ns("quality", DELIVERED_DAYS)
+    stale: set[str] = set()
+    for row in found:
+        arrived = written[row[DELIVERY[0]], row[DELIVERY[1]].isoformat()]
+        stale |= _made_without(lake, row["day"], arrived)
+    listed = [f"{row['table_name']} {row['day']}: {row['late_rows']} of {row['rows']} rows" for row in found]
+    text = f"late rows from {found[0]['day']} on: {'; '.join(listed[:SHOWN])}. " if found else ""
+    if stale:
+        text += f"Features and marts from {found[0]['day']} on are stale: make them again ({len(stale)} partitions)"
+    elif found:
+        text += "Nothing had been made of these days yet"
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text or None,
+        metadata={
+            "late rows": sum(row["late_rows"] for row in found),
+            "late days": dg.MetadataValue.json(listed[:SHOWN]),
+            "stale": dg.MetadataValue.json(sorted(stale)[:SHOWN]),
+        },
+    )
+
+
+@dg.asset_check(
+    asset=dg.AssetKey(["quality", DELIVERED_FILES.name]), description="Every delivered file feeds some table."
+)
+def unmapped_files(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Whether a file was delivered that no mapping reads."""
+    rows = read_partitions(lake, "quality", DELIVERED_FILES, run_keys(context, DELIVERED_FILES))
+    unmapped = rows.filter(rows.tables.length() == 0).order_by(*DELIVERY, "file").to_pyarrow().to_pylist()
+    names = [f"{row[DELIVERY[0]]}/{row[DELIVERY[1]]}/{row['file']}" for row in unmapped]
+    text = f"{len(names)} files feed no table: {', '.join(names[:SHOWN])}; add them to the source's mapping"
+    return dg.AssetCheckResult(
+        passed=not names,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text if names else None,
+        metadata={"files": len(names), "names": dg.MetadataValue.json(names[:SHOWN])},
+    )
+
+
+def _rows_by_file(tables: Iterable[ir.Table]) -> Counter[tuple[str, ...]]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for table in tables:
+        for row in table.group_by(*BY_FILE).agg(rows=ibis._.count()).to_pyarrow().to_pylist():
+            counts[tuple(str(row[name]) for name in BY_FILE)] += row["rows"]
+    return counts
+
+
+def _reason_kinds(rows: ir.Table) -> dict[str, int]:
+    """Rows by reason without the value that gave it, most frequent first; a row with two reasons counts twice."""
+    reasons = rows.select(reason=rows.reasons.unnest())
+    kinds = reasons.mutate(kind=reasons.reason.re_replace(_VALUE_IN_REASON, r"\1 \2"))
+    counted = kinds.group_by("kind").agg(rows=ibis._.count()).order_by(ibis.desc("rows"), "kind")
+    return {row["kind"]: row["rows"] for row in counted.to_pyarrow().to_pylist()}
+
+
+def _made_without(lake: Lake, day: date, arrived_ns: int) -> set[str]:
+    """Snapshots of `day` and later days that were made before `arrived_ns`."""
+    return {
+        f"{layer}.{name} {part[0]}"
+        for (layer, name), contract in lake_tables().items()
+        if layer in ("features", "marts") and contract.shape is Shape.SNAPSHOT and len(contract.partition_by) == 1
+        for part, written in lake.written_ns(layer, contract).items()
+        if part[0] >= day.isoformat() and written < arrived_ns
+    }
+
+
+conservation_checks = [
+    *map(conservation_check, CANONICAL.values()),
+    *map(quarantine_check, CANONICAL.values()),
+    late_rows,
+    unmapped_files,
+]

@@ -1,0 +1,94 @@
+"""Checks of tables against their contracts, one per expectation.
+
+Belongs here: the one factory that makes them. Not here: which expectations there are (`suite.py`).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from crm_assets.checks.rows import Sample, rows_of_run, sample
+from crm_assets.checks.suite import COLUMNS, Finding, Rule, rules_of, validate, write_page
+from crm_assets.contracts.model import Table
+from crm_assets.contracts.registry import lake_tables
+from crm_assets.lake.layout import Lake, LakeError
+from crm_assets.settings import Settings
+
+CHECKED_LAYERS = ("validated", "marts")
+CHECKED_BESIDES = (("quality", "leaderboard_churn"), ("quality", "churn_performance"))
+
+HAS_ROWS = "has_rows"
+
+
+def contract_check(layer: str, contract: Table) -> dg.AssetChecksDefinition:
+    """Whether the run's rows of a table meet its contract."""
+    key, rules = dg.AssetKey([layer, contract.name]), rules_of(contract)
+    specs = [dg.AssetCheckSpec(r.name, asset=key, description=r.description, blocking=r.is_blocking) for r in rules]
+    if layer == "marts":
+        # Sources need not deliver every table, but people look at marts.
+        specs.append(dg.AssetCheckSpec(HAS_ROWS, asset=key, description="There are rows to look at."))
+
+    @dg.multi_asset_check(name=f"contract_{layer}_{contract.name}", specs=specs)
+    def check(
+        context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+    ) -> Iterator[dg.AssetCheckResult]:
+        try:
+            rows = sample(rows_of_run(context, lake, layer, contract), contract, settings.check_rows)
+        except LakeError as error:
+            yield from _unreadable(key, [spec.name for spec in specs], str(error))
+            return
+        metadata: dict[str, dg.MetadataValue] = {"rows": dg.MetadataValue.int(rows.rows)}
+        findings = {rule.name: Finding(True) for rule in rules}
+        if rows.rows:
+            name = ".".join(key.path)
+            findings, page = validate(name, contract, rows.frame)
+            metadata["data docs"] = dg.MetadataValue.path(write_page(settings.reports / "data_docs", name, page))
+            metadata["looked at"] = dg.MetadataValue.text(rows.coverage)
+        for rule in rules:
+            yield _result(key, rule, findings[rule.name], rows, metadata)
+        if layer == "marts":
+            found = dg.AssetCheckSeverity.WARN
+            text = None if rows.rows else "no rows were made; the asset's log says what they need"
+            yield dg.AssetCheckResult(
+                passed=rows.rows > 0, asset_key=key, check_name=HAS_ROWS, severity=found, description=text
+            )
+
+    return check
+
+
+def _result(
+    key: dg.AssetKey, rule: Rule, finding: Finding, rows: Sample, metadata: dict[str, dg.MetadataValue]
+) -> dg.AssetCheckResult:
+    description = None
+    if not finding.holds:
+        examples = f", such as {'; '.join(finding.examples)}" if finding.examples else ""
+        description = f"{finding.violations} rows ({rows.coverage}) break it{examples}"
+        metadata = {**metadata, "violations": dg.MetadataValue.int(finding.violations)}
+    return dg.AssetCheckResult(
+        passed=finding.holds,
+        asset_key=key,
+        check_name=rule.name,
+        severity=dg.AssetCheckSeverity.ERROR if rule.is_blocking else dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
+
+
+def _unreadable(key: dg.AssetKey, names: list[str], message: str) -> Iterator[dg.AssetCheckResult]:
+    """The columns are wrong, so nothing else can be said."""
+    for name in names:
+        is_columns = name == COLUMNS
+        yield dg.AssetCheckResult(
+            passed=False,
+            asset_key=key,
+            check_name=name,
+            severity=dg.AssetCheckSeverity.ERROR if is_columns else dg.AssetCheckSeverity.WARN,
+            description=message if is_columns else f"not looked at, since the check {COLUMNS} failed",
+        )
+
+
+contract_checks = [
+    contract_check(layer, contract)
+    for (layer, name), contract in lake_tables().items()
+    if layer in CHECKED_LAYERS or (layer, name) in CHECKED_BESIDES
+]

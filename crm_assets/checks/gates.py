@@ -1,0 +1,100 @@
+"""Checks of models: each beats the simple rule it replaces, when trained and once its scores have come true.
+
+Belongs here: model gates. Not here: choosing the champion (`mining/churn_training.py`), the figures themselves.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from crm_assets.checks.rows import rows_of_run
+from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.contracts.registry import contract_of
+from crm_assets.lake.layout import Lake
+
+SCORES, RULE = "churn_scores", "recency"
+MAX_ECE = 0.03
+"""Largest mean gap between predicted and observed shares that published scores may have."""
+
+Row = Mapping[str, Any]
+
+LEADERBOARD = dg.AssetKey(["quality", "leaderboard_churn"])
+PERFORMANCE = dg.AssetKey(["quality", CHURN_PERFORMANCE.name])
+
+
+@dg.asset_check(asset=LEADERBOARD, description="The champion of each month has a better AUC than the recency rule.")
+def champion_beats_rule(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Whether the model of a month is worth having."""
+    rows = rows_of_run(context, lake, "quality", contract_of("quality", "leaderboard_churn"))
+    aucs = (
+        rows.filter(rows.metric == "auc", rows.value.notnull()).order_by("month", "candidate").to_pyarrow().to_pylist()
+    )
+    verdicts = {
+        month: _verdict([row for row in aucs if row["month"] == month]) for month in sorted({r["month"] for r in aucs})
+    }
+    listed = [f"{month:%Y-%m}: {text}" for month, (_, text) in verdicts.items()]
+    return dg.AssetCheckResult(
+        passed=all(holds for holds, _ in verdicts.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(listed) or "no model was trained: the asset's log says what it needs",
+        metadata={"months": dg.MetadataValue.json(listed)},
+    )
+
+
+@dg.multi_asset_check(
+    name="churn_scores_came_true",
+    specs=[
+        dg.AssetCheckSpec("calibrated", asset=PERFORMANCE, description=f"The mean ECE is at most {MAX_ECE}."),
+        dg.AssetCheckSpec("beats_rule", asset=PERFORMANCE, description="The mean AUC is above the recency rule's."),
+    ],
+)
+def churn_scores_came_true(
+    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """Whether published scores turned out as promised, over all days whose horizon has ended."""
+    table = lake.read("quality", CHURN_PERFORMANCE)
+    rows = table.filter(table.value.notnull()).order_by(*CHURN_PERFORMANCE.key).to_pyarrow().to_pylist()
+    ece = _mean(rows, SCORES, "ece")
+    auc, rule = _mean(rows, SCORES, "auc"), _mean(rows, RULE, "auc")
+    yield _came_true("calibrated", ece is None or ece <= MAX_ECE, {"mean ece": ece})
+    yield _came_true(
+        "beats_rule", auc is None or rule is None or auc > rule, {"mean auc": auc, "mean auc of the rule": rule}
+    )
+
+
+def _came_true(name: str, passed: bool, figures: Mapping[str, float | None]) -> dg.AssetCheckResult:
+    known = {figure: value for figure, value in figures.items() if value is not None}
+    text = ", ".join(f"{figure} {value:.3f}" for figure, value in known.items())
+    return dg.AssetCheckResult(
+        passed=passed,
+        asset_key=PERFORMANCE,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text or "no day's horizon has ended yet",
+        metadata=known,
+    )
+
+
+def _verdict(aucs: Sequence[Row]) -> tuple[bool, str]:
+    """Whether a month's champion holds, and what to say of it."""
+    champion = next((row for row in aucs if row["is_champion"]), None)
+    rule = next((row for row in aucs if row["candidate"] == RULE), None)
+    if champion is None or rule is None:
+        return True, "there is no AUC to compare"
+    if champion is rule:
+        return True, f"the recency rule stayed champion, AUC {rule['value']:.3f}"
+    text = f"{champion['candidate']} has AUC {champion['value']:.3f}, the recency rule {rule['value']:.3f}"
+    if champion["value"] <= rule["value"]:
+        return False, f"{text}: it does not beat the rule"
+    if None in (champion["low"], rule["high"]) or champion["low"] <= rule["high"]:
+        return True, f"{text}: better, but their intervals overlap"
+    return True, f"{text}: clear"
+
+
+def _mean(rows: Sequence[Row], candidate: str, metric: str) -> float | None:
+    values = [row["value"] for row in rows if row["candidate"] == candidate and row["metric"] == metric]
+    return sum(values) / len(values) if values else None
+
+
+gate_checks = [champion_beats_rule, churn_scores_came_true]

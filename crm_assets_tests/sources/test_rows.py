@@ -1,0 +1,288 @@
+"""Rows of files become typed rows or rejected rows with every reason, and none is lost."""
+
+import json
+from datetime import date, datetime
+from decimal import Decimal
+
+import ibis
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crm_assets.contracts import layers
+from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.sources.mapping import MappingError, Source
+from crm_assets.sources.rows import judge, rejected_rows, valid_rows
+
+EXPORTED = date(2024, 3, 10)
+SALES = {
+    "order_id": "order",
+    "line_id": "line",
+    "customer_id": "customer",
+    "product_id": "product",
+    "ordered_at": "at",
+    "quantity": "quantity",
+    "amount": "amount",
+}
+SALE = {
+    "order": "o1",
+    "line": "1",
+    "customer": "c1",
+    "product": "p1",
+    "at": "2024-03-01 10:00:00",
+    "quantity": "2",
+    "amount": "9.99",
+}
+
+
+def source(table, columns, **others):
+    timezone = others.pop("timezone", "UTC")
+    mapping = {"files": "*.csv", "columns": columns, **others}
+    return Source.model_validate({"source": "shop", "timezone": timezone, "tables": {table: mapping}})
+
+
+def raw_table(rows, schema=None):
+    columns = list(rows[0]) if rows else list(schema)
+    data = {name: [row[name] for row in rows] for name in columns}
+    types = schema or dict.fromkeys(columns, "string")
+    provenance = {
+        "_file": ["orders.csv"] * len(rows),
+        "_file_sha256": ["00"] * len(rows),
+        "_line": list(range(1, len(rows) + 1)),
+        "_source": ["shop"] * len(rows),
+        "_export_date": [EXPORTED] * len(rows),
+    }
+    kinds = {"_file": "string", "_file_sha256": "string", "_line": "int64", "_source": "string", "_export_date": "date"}
+    return ibis.memtable({**data, **provenance}, schema={**types, **kinds})
+
+
+@pytest.fixture
+def judged(engine):
+    """Judge rows of a file; give the valid and the rejected ones, in file order."""
+
+    def run(table, columns, rows, schema=None, **mapping):
+        contract = CANONICAL[table]
+        with engine.held(raw_table(rows, schema)) as raw:
+            with engine.held(judge(raw, source(table, columns, **mapping), contract)) as result:
+                valid = valid_rows(result).order_by("_line").to_pyarrow().to_pylist()
+                rejected = rejected_rows(result, contract).order_by("_line").to_pyarrow().to_pylist()
+        return valid, rejected
+
+    return run
+
+
+def reasons(rejected):
+    return [row["reasons"] for row in rejected]
+
+
+def test_text_becomes_the_contract_s_types(judged):
+    (row,), rejected = judged("transactions", SALES, [SALE])
+    assert rejected == []
+    assert row["ordered_at"] == datetime(2024, 3, 1, 10)
+    assert (row["quantity"], row["amount"]) == (Decimal(2), Decimal("9.99"))
+    assert row["discount"] is None
+    assert (row["_file"], row["_line"], row["_source"], row["_export_date"]) == ("orders.csv", 1, "shop", EXPORTED)
+
+
+def test_columns_are_those_of_the_validated_and_quarantine_contracts(engine):
+    contract = CANONICAL["transactions"]
+    with engine.held(raw_table([SALE])) as raw:
+        result = judge(raw, source("transactions", SALES), contract)
+        assert valid_rows(result).columns == tuple(layers.validated(contract).by_name)
+        assert rejected_rows(result, contract).columns == tuple(layers.quarantine(contract).by_name)
+
+
+def test_every_reason_of_a_row_is_named(judged):
+    bad = {**SALE, "order": " ", "quantity": "two", "amount": None, "at": "yesterday"}
+    valid, (row,) = judged("transactions", SALES, [bad, SALE])[0], judged("transactions", SALES, [bad, SALE])[1]
+    assert [found["_line"] for found in valid] == [2]
+    assert row["reasons"] == [
+        "order_id: missing",
+        "ordered_at: 'yesterday' is not a date and time",
+        "ordered_at: missing",
+        "quantity: 'two' is not a number",
+        "quantity: missing",
+        "amount: missing",
+    ]
+    assert row["table_name"] == "transactions"
+    assert json.loads(row["raw_row"]) == bad
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("at", "1980-01-01", "ordered_at: '1980-01-01 00:00:00' is below 1990-01-01"),
+        ("at", "2024-03-12 00:00:00", "ordered_at: '2024-03-12 00:00:00' is after the export"),
+        ("amount", "1e30", "amount: '1e30' is not a number"),
+        ("amount", "nan", "amount: 'nan' is not a number"),
+        ("amount", "9,99", "amount: '9,99' is not a number"),
+    ],
+)
+def test_a_value_the_contract_forbids_rejects_the_row(judged, column, value, reason):
+    valid, rejected = judged("transactions", SALES, [{**SALE, column: value}])
+    assert valid == []
+    assert reason in reasons(rejected)[0]
+
+
+def test_an_event_of_the_day_after_the_export_is_let_through(judged):
+    valid, _ = judged("transactions", SALES, [{**SALE, "at": "2024-03-11 23:59:59"}])
+    assert len(valid) == 1
+
+
+def test_values_below_a_minimum_and_outside_a_list_are_rejected(judged):
+    columns = {"interaction_id": "id", "customer_id": "c", "occurred_at": "at", "kind": "kind", "duration_s": "s"}
+    row = {"id": "1", "c": "c1", "at": "2024-03-01", "kind": "wave", "s": "-1"}
+    _, rejected = judged("interactions", columns, [row])
+    (found,) = reasons(rejected)
+    assert found[0].startswith("kind: 'wave' is not one of view, search, cart")
+    assert found[1].startswith("duration_s: '-1")
+    assert found[1].endswith("is below 0")
+
+
+def test_rows_that_where_leaves_out_go_to_quarantine(judged):
+    rows = [SALE, {**SALE, "product": "POST"}, {**SALE, "product": None}]
+    valid, rejected = judged("transactions", SALES, rows, where="product <> 'POST'")
+    assert [row["_line"] for row in valid] == [1]
+    assert reasons(rejected) == [
+        ["left out by the mapping: not (product <> 'POST')"],
+        ["left out by the mapping: not (product <> 'POST')", "product_id: missing"],
+    ]
+
+
+def test_rows_are_numbered_within_a_key_in_file_order(judged):
+    rows = [{**SALE, "order": order} for order in ("b", "a", "b", "a", "b")]
+    valid, _ = judged("transactions", {**SALES, "line_id": {"row_number": ["order"]}}, rows)
+    assert [(row["order_id"], row["line_id"]) for row in valid] == [("b", "1"), ("a", "1"), ("b", "2"), ("a", "2"), ("b", "3")]
+
+
+def test_codes_are_replaced_and_others_stay(judged):
+    columns = {"customer_id": "id", "gender": {"column": "sex", "values": {"1": "male", "2": "female"}}}
+    rows = [{"id": str(n), "sex": code} for n, code in enumerate(["1", "2 ", "other", None])]
+    valid, _ = judged("customers", columns, rows)
+    assert [row["gender"] for row in valid] == ["male", "female", "other", None]
+
+
+@pytest.mark.parametrize(
+    ("local", "utc"),
+    [
+        ("2023-01-01 12:00:00", datetime(2023, 1, 1, 12)),
+        ("2023-07-01 12:00:00", datetime(2023, 7, 1, 11)),
+        ("2023-07-01 00:30:00", datetime(2023, 6, 30, 23, 30)),
+    ],
+)
+def test_times_of_a_source_become_utc(judged, local, utc):
+    (row,), _ = judged("transactions", SALES, [{**SALE, "at": local}], timezone="Europe/London")
+    assert row["ordered_at"] == utc
+
+
+def test_times_with_an_offset_are_moments_whatever_the_source_s_zone(judged):
+    (row,), _ = judged("transactions", SALES, [{**SALE, "at": "2023-07-01T12:00:00+02:00"}], timezone="Asia/Shanghai")
+    assert row["ordered_at"] == datetime(2023, 7, 1, 10)
+
+
+def test_dates_in_a_format_are_read_by_it_and_others_rejected(judged):
+    columns = {**SALES, "ordered_at": {"column": "at", "format": "%d/%m/%Y %H:%M"}}
+    rows = [{**SALE, "at": "01/02/2024 08:30"}, {**SALE, "at": "2024-02-01 08:30"}]
+    valid, rejected = judged("transactions", columns, rows)
+    assert [row["ordered_at"] for row in valid] == [datetime(2024, 2, 1, 8, 30)]
+    assert reasons(rejected)[0][0] == "ordered_at: '2024-02-01 08:30' is not a date and time"
+
+
+def test_a_day_is_the_day_the_file_says_whatever_the_zone(judged):
+    columns = {"customer_id": "id", "birth_date": "born"}
+    (row,), _ = judged("customers", columns, [{"id": "1", "born": "1980-05-01"}], timezone="Asia/Shanghai")
+    assert row["birth_date"] == date(1980, 5, 1)
+
+
+def test_identifiers_stored_as_floating_point_lose_their_zeros(judged):
+    schema = {name: "string" for name in SALE} | {"customer": "float64", "order": "int64"}
+    rows = [{**SALE, "order": 7, "customer": 17850.0}, {**SALE, "order": 8, "customer": None}]
+    valid, _ = judged("transactions", SALES, rows, schema)
+    assert [(row["order_id"], row["customer_id"]) for row in valid] == [("7", "17850"), ("8", None)]
+
+
+def test_identifiers_written_as_text_stay_as_they_are(judged):
+    (row,), _ = judged("transactions", SALES, [{**SALE, "customer": " 007 "}])
+    assert row["customer_id"] == "007"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("true", True), ("YES", True), ("1", True), ("是", True), ("F", False), ("no", False), ("0", False), ("否", False), ("", None)],
+)
+def test_words_for_yes_and_no_are_understood(judged, word, expected):
+    columns = {"customer_id": "id", "consent_email": "ok"}
+    (row,), _ = judged("customers", columns, [{"id": "1", "ok": word}])
+    assert row["consent_email"] is expected
+
+
+def test_another_word_is_not_yes_or_no(judged):
+    _, rejected = judged("customers", {"customer_id": "id", "consent_email": "ok"}, [{"id": "1", "ok": "maybe"}])
+    assert reasons(rejected) == [["consent_email: 'maybe' is not yes or no"]]
+
+
+def test_typed_files_keep_their_values(judged):
+    schema = {name: "string" for name in SALE} | {"at": "timestamp", "quantity": "int64", "amount": "float64"}
+    row = {**SALE, "at": datetime(2024, 3, 1, 10), "quantity": 2, "amount": 9.99}
+    (found,), _ = judged("transactions", SALES, [row], schema)
+    assert (found["ordered_at"], found["quantity"], found["amount"]) == (
+        datetime(2024, 3, 1, 10),
+        Decimal(2),
+        Decimal("9.99"),
+    )
+
+
+def test_moments_of_typed_files_are_taken_as_they_are(judged):
+    schema = {name: "string" for name in SALE} | {"at": "timestamp('UTC')"}
+    row = {**SALE, "at": datetime(2024, 3, 1, 10)}
+    (found,), _ = judged("transactions", SALES, [row], schema, timezone="Asia/Shanghai")
+    assert found["ordered_at"] == datetime(2024, 3, 1, 10)
+
+
+def test_expressions_are_evaluated_and_what_they_cannot_give_is_missing(judged):
+    columns = {**SALES, "amount": {"sql": "quantity::INT * 1.5"}, "channel": {"value": "web"}}
+    valid, rejected = judged("transactions", columns, [SALE, {**SALE, "quantity": "x"}])
+    assert [(row["amount"], row["channel"]) for row in valid] == [(Decimal(3), "web")]
+    assert "amount: missing" in reasons(rejected)[0]
+
+
+def test_a_header_that_is_not_there_is_named_with_the_nearest(judged):
+    with pytest.raises(MappingError) as error:
+        judged("transactions", {**SALES, "amount": "amout"}, [SALE])
+    assert str(error.value) == (
+        "shop.yaml: transactions.amount reads column 'amout', which *.csv does not have; did you mean 'amount'?. "
+        "Its columns: order, line, customer, product, at, quantity, amount"
+    )
+
+
+@pytest.mark.parametrize("sql", ["no_such_column + 1", "quantity +", "nothing(quantity)"])
+def test_an_expression_that_cannot_be_evaluated_is_named_with_its_column(judged, sql):
+    with pytest.raises(MappingError, match=r"shop\.yaml: transactions\.discount: the expression .* cannot be evaluated"):
+        judged("transactions", {**SALES, "discount": {"sql": sql}}, [SALE])
+
+
+def test_a_where_that_cannot_be_evaluated_is_named(judged):
+    with pytest.raises(MappingError, match=r"shop\.yaml: transactions\.where: the expression 'no_such = 1'"):
+        judged("transactions", SALES, [SALE], where="no_such = 1")
+
+
+def test_a_file_without_rows_gives_none(judged):
+    assert judged("transactions", SALES, [], dict.fromkeys(SALE, "string")) == ([], [])
+
+
+TEXTS = st.one_of(
+    st.none(),
+    st.sampled_from(["", " ", "0", "-1", "1e400", "NaN", "inf", "2024-02-30", "2024-03-01", "292278-01-01", "是", "'", '"', "\\", "\x00"]),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+)
+
+
+@given(rows=st.lists(st.fixed_dictionaries({name: TEXTS for name in SALE}), max_size=6))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_row_is_either_valid_or_rejected_with_a_reason(judged, rows):
+    schema = dict.fromkeys(SALE, "string")
+    columns = {**SALES, "is_return": "line", "line_id": {"row_number": ["order"]}}
+    valid, rejected = judged("transactions", columns, rows, schema, timezone="Europe/London", where="line <> 'x'")
+    assert sorted(row["_line"] for row in [*valid, *rejected]) == list(range(1, len(rows) + 1))
+    assert all(row["reasons"] for row in rejected)
+    assert [json.loads(row["raw_row"]) for row in rejected] == [rows[row["_line"] - 1] for row in rejected]

@@ -1,0 +1,100 @@
+"""The command line on a small shop: what people type, and what they see."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+from typer.testing import CliRunner, Result
+
+from crm_assets.cli import app
+from crm_assets_tests import shop
+
+COUNT = "SELECT count(*) AS lines, sum(amount)::DOUBLE AS sales FROM clean.transactions"
+
+
+def crm_assets(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments], env={"CRM_HOME": str(home), "COLUMNS": "160"})
+
+
+@pytest.fixture(scope="module")
+def totals() -> tuple[int, float]:
+    lines = shop.order_lines(80, 7)
+    return len(lines), sum(float(line[-1]) for line in lines)
+
+
+def test_sql_prints_csv_with_a_header_and_nothing_else(finished: Path, totals: tuple[int, float]) -> None:
+    result = crm_assets(finished, "sql", COUNT, "--format", "csv")
+    assert result.exit_code == 0
+    assert result.stdout == f"lines,sales\n{totals[0]},{totals[1]}\n"
+
+
+def test_sql_prints_json(finished: Path, totals: tuple[int, float]) -> None:
+    result = crm_assets(finished, "sql", COUNT, "--format", "json")
+    assert json.loads(result.stdout) == [{"lines": totals[0], "sales": totals[1]}]
+
+
+def test_sql_prints_a_table_with_chinese_text(finished: Path) -> None:
+    result = crm_assets(finished, "sql", "SELECT city FROM clean.customers LIMIT 1")
+    assert "上海" in result.stdout
+
+
+def test_a_wrong_query_is_an_error_with_the_engines_words(finished: Path) -> None:
+    result = crm_assets(finished, "sql", "SELECT * FROM marts.chrun_scores")
+    assert result.exit_code == 1
+    assert "churn_scores" in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_warehouse_cannot_be_written(finished: Path) -> None:
+    result = crm_assets(finished, "sql", "CREATE TABLE marts.mine AS SELECT 1")
+    assert result.exit_code == 1
+    assert "read-only" in result.stderr
+
+
+def test_sql_without_a_workspace_says_what_to_do(tmp_path: Path) -> None:
+    result = crm_assets(tmp_path, "sql", "SELECT 1")
+    assert result.exit_code == 1
+    assert "crm-assets demo" in " ".join(result.stderr.split())
+
+
+def test_status_shows_deliveries_partitions_and_the_newest_day(finished: Path) -> None:
+    result = crm_assets(finished, "status")
+    assert result.exit_code == 0, result.stderr
+    for words in ("6 ingested", "marts.churn_scores", f"newest as-of day with scores: {shop.LAST_DAY}", "checks:"):
+        assert words in result.stdout
+
+
+def test_status_names_folders_that_no_source_explains(tmp_path: Path) -> None:
+    shop.lay_down(tmp_path, customers=2)
+    (tmp_path / "exports" / "shop" / "yesterday").mkdir()
+    (tmp_path / "exports" / "hubspot").mkdir()
+    result = crm_assets(tmp_path, "status")
+    assert "no source or date explains hubspot" in result.stdout
+    assert "no source or date explains shop/yesterday" in result.stdout
+    assert "6 waiting" in result.stdout
+
+
+def test_run_prints_what_it_left(tmp_path: Path) -> None:
+    shop.lay_down(tmp_path, customers=6)
+    (tmp_path / "crm.toml").write_text(f'end_date = "{shop.LAST_DAY}"\n')
+    result = crm_assets(tmp_path, "run", "--as-of", "2024-06-20")
+    assert result.exit_code == 0, result.stderr
+    assert "as of 2024-06-20" in result.stdout
+    lines = len(shop.order_lines(6, 7))
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as warehouse:
+        assert warehouse.execute("SELECT count(*) FROM validated.transactions").fetchone() == (lines,)
+        assert warehouse.execute("SELECT count(DISTINCT as_of) FROM marts.customer_segments").fetchone() == (1,)
+
+
+def test_run_refuses_a_day_outside_the_workspace(tmp_path: Path) -> None:
+    result = crm_assets(tmp_path, "run", "--as-of", "2024-06-20")
+    assert result.exit_code == 1
+    assert "2024-06-20 has no partition" in result.stderr
+
+
+def test_an_unknown_setting_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "crm.toml").write_text('sedd = 3\n')
+    result = crm_assets(tmp_path, "status")
+    assert result.exit_code == 1
+    assert "sedd" in result.stderr
