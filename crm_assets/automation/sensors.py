@@ -5,6 +5,7 @@ Belongs here: what runs when something happens. Not here: how deliveries are fou
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import date
 
 import dagster as dg
@@ -15,6 +16,7 @@ from crm_assets.lake.layout import Lake
 from crm_assets.partitions import deliveries
 from crm_assets.settings import Settings, load_settings
 
+PARTITION = "dagster/partition"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
@@ -53,10 +55,11 @@ def exports_landed(
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[ingest], request_job=clean, minimum_interval_seconds=30
 )
-def delivery_ingested(context: dg.RunStatusSensorContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]) -> dg.SensorResult:
+def delivery_ingested(
+    context: dg.RunStatusSensorContext, lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult:
     """Clean exactly the days that an ingested delivery touched."""
-    keys = context.partition_key and [context.partition_key]
-    touched = touched_days(lake, keys or None)
+    touched = touched_days(lake, _delivery_keys(context.dagster_run.tags, context.instance))
     days = {day for found in touched.values() for day in found}
     now = load_settings(settings.home)
     if now.start_date != settings.start_date:
@@ -67,6 +70,16 @@ def delivery_ingested(context: dg.RunStatusSensorContext, lake: dg.ResourceParam
             for first, last in day_ranges(days)
         ]
     )
+
+
+def _delivery_keys(tags: Mapping[str, str], instance: dg.DagsterInstance) -> list[str]:
+    """Partition keys of an ingestion, of one delivery or of a range of them."""
+    if PARTITION in tags:
+        return [tags[PARTITION]]
+    order = list(instance.get_dynamic_partitions(deliveries.name))
+    if RANGE_START not in tags or tags[RANGE_START] not in order:
+        return order
+    return order[order.index(tags[RANGE_START]) : order.index(tags[RANGE_END]) + 1]
 
 
 def _has_settled(found: Landed, seen: dict[str, str], settle_seconds: int) -> bool:

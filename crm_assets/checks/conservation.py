@@ -16,7 +16,7 @@ from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, DELIVERY, FILE
 from crm_assets.contracts.model import Shape, Table
-from crm_assets.contracts.registry import RAW_LAYER, lake_tables
+from crm_assets.contracts.registry import lake_tables
 from crm_assets.lake.io_manager import read_partitions, read_raw
 from crm_assets.lake.layout import Lake
 from crm_assets.sources.deliveries import Delivery

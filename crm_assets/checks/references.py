@@ -21,7 +21,7 @@ EXAMPLES = 5
 
 def reference_check(layer: str, contract: Table, column: Column) -> dg.AssetChecksDefinition:
     """Whether the values of a column are found in the column it references."""
-    target, target_column = (column.references or "").split(".")
+    target, _, target_column = (column.references or "").partition(".")
     target_layer = layer if layer == "validated" else "clean"
 
     @dg.asset_check(

@@ -60,7 +60,7 @@ def run_keys(context: dg.AssetCheckExecutionContext, contract: Table) -> list[st
         return None
     if contract.partition_by != DELIVERY or first == last:
         return sorted({first, last})
-    order = list(context.instance.get_dynamic_partitions(deliveries.name))
+    order: list[str] = list(context.instance.get_dynamic_partitions(deliveries.name))
     return order[order.index(first) : order.index(last) + 1]
 
 
@@ -75,7 +75,7 @@ def rows_of_run(context: dg.AssetCheckExecutionContext, lake: Lake, layer: str, 
 def newest_key(lake: Lake, layer: str, contract: Table) -> list[str]:
     """The newest partition of a table, if any."""
     partitions = lake.partitions(layer, contract)
-    return [DELIVERY_SEPARATOR.join(max(partitions, key=lambda values: values[::-1]))] if partitions else []
+    return [DELIVERY_SEPARATOR.join(max(partitions, key=lambda values: tuple(reversed(values))))] if partitions else []
 
 
 def sample(table: ir.Table, contract: Table, limit: int) -> Sample:

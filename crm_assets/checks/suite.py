@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
     from great_expectations.core.batch_definition import BatchDefinition
-    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 EXAMPLES = 5
 COLUMNS = "columns"
@@ -93,7 +93,7 @@ def validate(name: str, contract: Table, frame: "pd.DataFrame") -> tuple[dict[st
     findings = {}
     by_name = {rule.name: rule for rule in rules_of(contract)}
     for result in validation.results:
-        rule = by_name[result.expectation_config.meta["check"]]
+        rule = by_name[_check_name(result)]
         _raise_exception(name, rule, result)
         if rule.is_personal:
             result.result = {key: value for key, value in result.result.items() if not key.startswith("partial")}
@@ -138,9 +138,9 @@ def _values(column: Column) -> Iterator[Rule]:
         yield Rule(f"{name}_in_set", description, "ExpectColumnValuesToBeInSet", arguments, False, column.personal)
     if column.minimum is not None or column.maximum is not None:
         bounds = {"min_value": _bound(column.minimum), "max_value": _bound(column.maximum)}
-        arguments = {**target, **{key: value for key, value in bounds.items() if value is not None}}
+        given = {key: value for key, value in bounds.items() if value is not None}
         description = f"{name} is {_range_in_words(column)}."
-        yield Rule(f"{name}_in_range", description, "ExpectColumnValuesToBeBetween", arguments, False, column.personal)
+        yield Rule(f"{name}_in_range", description, "ExpectColumnValuesToBeBetween", {**target, **given}, False, column.personal)
 
 
 def _bound(bound: float | str | None) -> float | datetime | None:
@@ -182,6 +182,11 @@ def _suite(name: str, contract: Table) -> "ExpectationSuite":
     )
 
 
+def _check_name(result: "ExpectationValidationResult") -> str:
+    meta = result.expectation_config.meta if result.expectation_config else None
+    return (meta or {})["check"]
+
+
 def _raise_exception(name: str, rule: Rule, result: "ExpectationValidationResult") -> None:
     # Either one record, or one for each metric that failed.
     info = result.exception_info or {}
@@ -198,7 +203,7 @@ def _finding(result: "ExpectationValidationResult") -> Finding:
 
 
 def _page(validation: "ExpectationSuiteValidationResult") -> str:
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
     return DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(validation))

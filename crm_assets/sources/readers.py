@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 FILE_SHA256 = "_file_sha256"
 
+SMALL_FILE = 2_500_000
+"""Bytes; the engine wants a buffer larger than the longest line it allows, 2 MB."""
+
 DELIMITERS = {".csv": None, ".tsv": "\t", ".txt": None}
 
 
@@ -83,6 +86,11 @@ def _read_file(backend: "Backend", folder: Path, name: str, csv: CsvOptions) -> 
     return table.mutate(**{FILE.name: ibis.literal(name), FILE_SHA256: ibis.literal(sha256(path)), LINE.name: line})
 
 
+def _buffer_size(path: Path) -> int | None:
+    """A small file's own buffer: with the engine's default of 32 MB, a hundred small files fill the memory."""
+    return SMALL_FILE if path.suffix != ".gz" and path.stat().st_size < SMALL_FILE else None
+
+
 def _scan(backend: "Backend", path: Path, csv: CsvOptions) -> ir.Table:
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if suffix in DELIMITERS:
@@ -92,6 +100,7 @@ def _scan(backend: "Backend", path: Path, csv: CsvOptions) -> ir.Table:
             "encoding": csv.encoding,
             "header": True if csv.header is None else csv.header,
             "all_varchar": True,
+            "buffer_size": _buffer_size(path),
         }
         return backend.read_csv(path, **{name: value for name, value in options.items() if value is not None})
     if suffix == ".parquet":

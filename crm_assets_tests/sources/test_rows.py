@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import ibis
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,7 +54,8 @@ def raw_table(rows, schema=None):
         "_export_date": [EXPORTED] * len(rows),
     }
     kinds = {"_file": "string", "_file_sha256": "string", "_line": "int64", "_source": "string", "_export_date": "date"}
-    return ibis.memtable({**data, **provenance}, schema={**types, **kinds})
+    schema_of_all = ibis.schema({**types, **kinds}).to_pyarrow()
+    return ibis.memtable(pa.table({**data, **provenance}, schema=schema_of_all))
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_columns_are_those_of_the_validated_and_quarantine_contracts(engine):
 
 def test_every_reason_of_a_row_is_named(judged):
     bad = {**SALE, "order": " ", "quantity": "two", "amount": None, "at": "yesterday"}
-    valid, (row,) = judged("transactions", SALES, [bad, SALE])[0], judged("transactions", SALES, [bad, SALE])[1]
+    valid, (row,) = judged("transactions", SALES, [bad, SALE])
     assert [found["_line"] for found in valid] == [2]
     assert row["reasons"] == [
         "order_id: missing",
@@ -175,9 +177,20 @@ def test_times_of_a_source_become_utc(judged, local, utc):
     assert row["ordered_at"] == utc
 
 
-def test_times_with_an_offset_are_moments_whatever_the_source_s_zone(judged):
-    (row,), _ = judged("transactions", SALES, [{**SALE, "at": "2023-07-01T12:00:00+02:00"}], timezone="Asia/Shanghai")
-    assert row["ordered_at"] == datetime(2023, 7, 1, 10)
+@pytest.mark.parametrize(
+    ("written", "format"),
+    [
+        ("2023-07-01T12:00:00+02:00", None),
+        ("2023-07-01 12:00:00+02", None),
+        ("2023-07-01T10:00:00.000Z", None),
+        ("2023-07-01 18:00:00", None),
+        ("01.07.2023 12:00 +0200", "%d.%m.%Y %H:%M %z"),
+    ],
+)
+def test_times_with_an_offset_are_moments_and_others_local(judged, written, format):
+    columns = {**SALES, "ordered_at": {"column": "at", "format": format}}
+    (row,), _ = judged("transactions", columns, [{**SALE, "at": written}], timezone="Asia/Shanghai")
+    assert row["ordered_at"].replace(tzinfo=None) == datetime(2023, 7, 1, 10)
 
 
 def test_dates_in_a_format_are_read_by_it_and_others_rejected(judged):
@@ -278,7 +291,7 @@ TEXTS = st.one_of(
 
 
 @given(rows=st.lists(st.fixed_dictionaries({name: TEXTS for name in SALE}), max_size=6))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_is_either_valid_or_rejected_with_a_reason(judged, rows):
     schema = dict.fromkeys(SALE, "string")
     columns = {**SALES, "is_return": "line", "line_id": {"row_number": ["order"]}}
