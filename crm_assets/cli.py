@@ -30,9 +30,7 @@ WIDE = 240
 SHOWN_ROWS = 100
 """Rows of a table; csv and json print all of them."""
 
-Home = Annotated[
-    Path | None, typer.Option(envvar="CRM_HOME", help="The workspace's folder.", show_default="./data")
-]
+Home = Annotated[Path | None, typer.Option(envvar="CRM_HOME", help="The workspace's folder.", show_default="./data")]
 
 
 class Format(StrEnum):
@@ -75,7 +73,8 @@ def demo(home: Home = None) -> None:
 @app.command()
 def run(
     as_of: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day seen.", show_default="the newest event's day")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day seen.", show_default="the newest event's day"),
     ] = None,
     home: Home = None,
 ) -> None:
@@ -189,7 +188,6 @@ def _print_summary(settings: Settings, as_of: date) -> None:
     from crm_assets.status import print_summary
 
     print_summary(settings, Console(), as_of)
-
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsD
             group_name=layer,
             owners=[OWNER],
             kinds=kinds,
-            partitions_def=own_windows.get(spec.partitions_def, spec.partitions_def),
+            partitions_def=own_windows.get(spec.partitions_def, spec.partitions_def) if spec.partitions_def else None,
             freshness_policy=MARTS_ARE_FRESH_BY if layer == "marts" else None,
         ).merge_attributes(metadata={"dagster/column_schema": table_schema(contract)} if contract else {})
 

@@ -16,7 +16,10 @@ from crm_assets.settings import Settings
 # Dagster announces every use of what it calls beta, once an asset; the versions are pinned.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-deliveries = dg.DynamicPartitionsDefinition(name="deliveries")
+DELIVERIES = "deliveries"
+"""Name by which the instance keeps the keys of the deliveries."""
+
+deliveries = dg.DynamicPartitionsDefinition(name=DELIVERIES)
 """One partition per delivery, `<source>--<YYYY-MM-DD>`; added when an export is found."""
 
 days = dg.DailyPartitionsDefinition(start_date="2000-01-01")

@@ -15,7 +15,7 @@ from crm_assets.contracts.model import Shape
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
-from crm_assets.partitions import deliveries, last_day, month_of
+from crm_assets.partitions import DELIVERIES, last_day, month_of
 from crm_assets.settings import Settings, load_settings
 
 MODELS = ("churn_model", "customer_clusters")
@@ -47,11 +47,11 @@ class Runs:
         """Ingest every delivery that is new or has changed, and return their partition keys."""
         landed = landed_deliveries(self.settings, self.lake)
         # All of them, since an instance that was made anew knows none.
-        self.instance.add_dynamic_partitions(deliveries.name, [found.delivery.key for found in landed])
+        self.instance.add_dynamic_partitions(DELIVERIES, [found.delivery.key for found in landed])
         keys = [found.delivery.key for found in landed if not found.is_ingested]
         if not keys:
             return []
-        order = list(self.instance.get_dynamic_partitions(deliveries.name))
+        order = list(self.instance.get_dynamic_partitions(DELIVERIES))
         for first, last in _runs_of_neighbours(keys, order):
             count = order.index(last) - order.index(first) + 1
             self.progress(f"ingest {count} deliveries" if count > 1 else f"ingest {first}")

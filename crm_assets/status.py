@@ -112,7 +112,7 @@ def _print_assets(settings: Settings, instance: dg.DagsterInstance, console: Con
     for heading in ("asset", "partitions", "newest"):
         table.add_column(heading, justify="right" if heading == "partitions" else "left")
     graph = build_defs(settings).resolve_asset_graph()
-    for key in sorted(graph.materializable_asset_keys, key=lambda key: key.path):
+    for key in sorted(graph.materializable_asset_keys, key=lambda key: key.to_user_string()):
         if graph.get(key).partitions_def is None:
             if instance.get_latest_materialization_event(key) is not None:
                 table.add_row(".".join(key.path), "", "whole table")
@@ -145,7 +145,7 @@ def _print_quarantine(settings: Settings, console: Console) -> None:
 
 def _print_failing_checks(settings: Settings, instance: dg.DagsterInstance, console: Console) -> None:
     graph = build_defs(settings).resolve_asset_graph()
-    keys = sorted(graph.asset_check_keys, key=lambda key: (key.asset_key.path, key.name))
+    keys = sorted(graph.asset_check_keys, key=lambda key: (key.asset_key.to_user_string(), key.name))
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     failing = []
     for key, record in latest.items():

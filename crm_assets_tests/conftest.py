@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from crm_assets_tests import shop
-
 from crm_assets.lake.engine import Engine
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.warehouse import Warehouse
 from crm_assets.settings import write_settings
+from crm_assets_tests import shop
 
 CRM_MAPPING = """
 source: crm

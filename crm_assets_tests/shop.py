@@ -79,7 +79,9 @@ def order_lines(customers: int, seed: int) -> list[tuple[str, str, str, str, int
             moment = datetime.combine(day, datetime.min.time()) + timedelta(seconds=chance.randrange(86_400))
             for _ in range(chance.randint(1, 4)):
                 sku, quantity = f"p{chance.randrange(16)}", chance.randint(1, 3)
-                lines.append((order, f"c{number}", sku, f"{moment:%Y-%m-%d %H:%M:%S}", quantity, f"{quantity * 2.5:.2f}"))
+                lines.append(
+                    (order, f"c{number}", sku, f"{moment:%Y-%m-%d %H:%M:%S}", quantity, f"{quantity * 2.5:.2f}")
+                )
             day += timedelta(days=max(1, round(chance.gauss(gap, gap / 4))))
     return sorted(lines, key=lambda line: (line[3], line[0]))
 

@@ -127,7 +127,10 @@ def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(finished: P
     (folder / "orders.csv").write_text("\n".join([header, f"{order},{customer},{sku},{at},9,99.00", *lines[1:], bad]))
     shop.run_all(home)
     assert one(home, f"SELECT max(amount) FROM clean.transactions WHERE order_id = '{order}'") == 99
-    assert one(home, "SELECT reasons FROM quality.quarantine") == ["quantity: 'many' is not a number", "quantity: missing"]
+    assert one(home, "SELECT reasons FROM quality.quarantine") == [
+        "quantity: 'many' is not a number",
+        "quantity: missing",
+    ]
     delivered = one(home, "SELECT count(*) FROM raw.transactions")
     assert delivered == one(home, "SELECT count(*) FROM validated.transactions") + 1
 

@@ -94,7 +94,7 @@ def test_run_refuses_a_day_outside_the_workspace(tmp_path: Path) -> None:
 
 
 def test_an_unknown_setting_is_an_error_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / "crm.toml").write_text('sedd = 3\n')
+    (tmp_path / "crm.toml").write_text("sedd = 3\n")
     result = crm_assets(tmp_path, "status")
     assert result.exit_code == 1
     assert "sedd" in result.stderr

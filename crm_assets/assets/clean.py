@@ -33,9 +33,7 @@ def clean_event_asset(table: Table) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
         description=table.description,
     )
-    def clean(
-        context: dg.AssetExecutionContext, validated: ir.Table, settings: dg.ResourceParam[Settings]
-    ) -> ir.Table:
+    def clean(context: dg.AssetExecutionContext, validated: ir.Table, settings: dg.ResourceParam[Settings]) -> ir.Table:
         wanted = run_days(context)
         moment = validated[table.event_time]
         # A day more on both sides, whatever the time zone: the engine skips files and row groups by it.

@@ -75,7 +75,9 @@ def training_features(
     wanted = [day for month in run_days(context) for day in training_days_before(month)]
     with _features(lake, tables, wanted) as rows:
         # Training days of one month are kept for the next; the engine has moments where Ibis has days.
-        yield dg.Output(rows.mutate(month=(rows["as_of"] + ibis.interval(months=1)).cast("timestamp").truncate("M").cast("date")))
+        yield dg.Output(
+            rows.mutate(month=(rows["as_of"] + ibis.interval(months=1)).cast("timestamp").truncate("M").cast("date"))
+        )
 
 
 def training_days_before(month: date) -> list[date]:
@@ -88,9 +90,11 @@ def training_days_before(month: date) -> list[date]:
 
 
 @contextmanager
-def _features(lake: Lake, tables: Sequence[ir.Table], as_of_days: Sequence[date]) -> Iterator[ir.Table]:
+def _features(
+    lake: Lake, tables: tuple[ir.Table, ir.Table, ir.Table, ir.Table, ir.Table], as_of_days: Sequence[date]
+) -> Iterator[ir.Table]:
     """Features of many days, computed a few days at a time so that memory does not grow with the range."""
-    chunks = [features_as_of(*tables, as_of_days=chunk) for chunk in as_of_chunks(as_of_days)]
+    chunks = [features_as_of(*tables, chunk) for chunk in as_of_chunks(as_of_days)]
     if len(chunks) == 1:
         yield chunks[0]
         return

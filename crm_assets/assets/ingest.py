@@ -99,7 +99,9 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
     backfill_policy=SINGLE_RUN,
     description=DELIVERED_DAYS.description,
 )
-def delivered_days(settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake], **validated: ir.Table) -> ir.Table:
+def delivered_days(
+    settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake], **validated: ir.Table
+) -> ir.Table:
     """Event days each delivery touched; the earliest becomes the workspace's first day."""
     with_days = [
         (table, validated[table.name].mutate(day=local_day(validated[table.name][table.event_time], settings.timezone)))

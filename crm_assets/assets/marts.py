@@ -84,7 +84,9 @@ def churn_scores(
 
     parts = []
     for as_of in run_days(context):
-        stored = models.get(month_of(as_of).isoformat(), StoredModel(None, {"needs": f"needs a churn model for {as_of:%Y-%m}"}))
+        stored = models.get(
+            month_of(as_of).isoformat(), StoredModel(None, {"needs": f"needs a churn model for {as_of:%Y-%m}"})
+        )
         if stored.document is None:
             context.log.warning("churn scores of %s: %s", as_of, stored.card.get("needs"))
             continue
@@ -159,14 +161,9 @@ def _top_rules(rules: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     top = rules.nlargest(PLOTTED_RULES, "lift")
-    return pd.DataFrame(
-        {
-            "rule": [
-                f"{', '.join(rule.antecedents)} → {', '.join(rule.consequents)}" for rule in top.itertuples(index=False)
-            ],
-            "lift": top["lift"].to_numpy(),
-        }
-    )
+    pairs = zip(top["antecedents"], top["consequents"], strict=True)
+    rules_in_words = [f"{', '.join(antecedents)} → {', '.join(consequents)}" for antecedents, consequents in pairs]
+    return pd.DataFrame({"rule": rules_in_words, "lift": top["lift"].to_numpy()})
 
 
 mart_assets = [customer_segments, churn_scores, cross_sell_rules]

@@ -33,9 +33,7 @@ def churn_performance(
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
         return ibis.memtable([], schema=CHURN_PERFORMANCE.schema)
-    outcomes = realised_outcomes(
-        scores, customer_days, newest, settings.churn_horizon_days, settings.churn_active_days
-    )
+    outcomes = realised_outcomes(scores, customer_days, newest, settings.churn_horizon_days, settings.churn_active_days)
     figures = measure_performance(outcomes, settings.seed)
     if not figures.empty:
         drawn = curves(outcomes)

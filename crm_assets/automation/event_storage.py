@@ -48,7 +48,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             ids = []
             for event in stored:
                 result = connection.execute(self.prepare_insert_event(event))
-                ids.append(result.inserted_primary_key[0])
+                ids.append(result.inserted_primary_key[0])  # type: ignore[index]
             self._store_asset_event_tags(connection, stored, ids)
             last_of_asset = {}
             for event, event_id in zip(stored, ids, strict=True):

@@ -71,7 +71,9 @@ def stale_days(lake: Lake) -> dict[str, list[date]]:
     delivered = lake.written_ns("quality", DELIVERED_DAYS)
     rows = lake.read("quality", DELIVERED_DAYS).to_pyarrow().to_pylist()
     stale: dict[str, set[date]] = {}
-    cleaned = {name: lake.written_ns("clean", contract_of("clean", name)) for name in {row["table_name"] for row in rows}}
+    cleaned = {
+        name: lake.written_ns("clean", contract_of("clean", name)) for name in {row["table_name"] for row in rows}
+    }
     profiles = lake.written_ns("profile", contract_of("profile", "customer_days"))
     for row in rows:
         table, day = row["table_name"], row["day"]

@@ -13,7 +13,7 @@ import dagster as dg
 from crm_assets.automation.jobs import clean, ingest
 from crm_assets.automation.landing import Landed, day_ranges, landed_deliveries, touched_days
 from crm_assets.lake.layout import Lake
-from crm_assets.partitions import deliveries
+from crm_assets.partitions import DELIVERIES, deliveries
 from crm_assets.settings import Settings, load_settings
 
 PARTITION = "dagster/partition"
@@ -76,7 +76,7 @@ def _delivery_keys(tags: Mapping[str, str], instance: dg.DagsterInstance) -> lis
     """Partition keys of an ingestion, of one delivery or of a range of them."""
     if PARTITION in tags:
         return [tags[PARTITION]]
-    order = list(instance.get_dynamic_partitions(deliveries.name))
+    order = list(instance.get_dynamic_partitions(DELIVERIES))
     if RANGE_START not in tags or tags[RANGE_START] not in order:
         return order
     return order[order.index(tags[RANGE_START]) : order.index(tags[RANGE_END]) + 1]

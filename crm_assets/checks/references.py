@@ -34,8 +34,8 @@ def reference_check(layer: str, contract: Table, column: Column) -> dg.AssetChec
         known = lake.read(target_layer, contract_of(target_layer, target))[[target_column]].distinct()
         severity = dg.AssetCheckSeverity.WARN
         if not lake.has_rows(target_layer, target):
-            text = f"{target_layer}.{target} has no rows, so there is nothing to compare with"
-            return dg.AssetCheckResult(passed=True, severity=severity, description=text)
+            note = f"{target_layer}.{target} has no rows, so there is nothing to compare with"
+            return dg.AssetCheckResult(passed=True, severity=severity, description=note)
         orphans = _orphans(rows_of_run(context, lake, layer, contract), column.name, known)
         rows = orphans.agg(rows=ibis._["rows"].sum(), ids=ibis._.count()).to_pyarrow().to_pylist()[0]
         examples = orphans.order_by(column.name).limit(EXAMPLES).to_pyarrow()[column.name].to_pylist()

@@ -75,7 +75,11 @@ def rows_of_run(context: dg.AssetCheckExecutionContext, lake: Lake, layer: str, 
 def newest_key(lake: Lake, layer: str, contract: Table) -> list[str]:
     """The newest partition of a table, if any."""
     partitions = lake.partitions(layer, contract)
-    return [DELIVERY_SEPARATOR.join(max(partitions, key=lambda values: tuple(reversed(values))))] if partitions else []
+    if not partitions:
+        return []
+    # A delivery is named by its source first, but the newest is the one exported last.
+    newest = max(partitions, key=lambda values: values[::-1])
+    return [DELIVERY_SEPARATOR.join(newest)]
 
 
 def sample(table: ir.Table, contract: Table, limit: int) -> Sample:

@@ -140,7 +140,14 @@ def _values(column: Column) -> Iterator[Rule]:
         bounds = {"min_value": _bound(column.minimum), "max_value": _bound(column.maximum)}
         given = {key: value for key, value in bounds.items() if value is not None}
         description = f"{name} is {_range_in_words(column)}."
-        yield Rule(f"{name}_in_range", description, "ExpectColumnValuesToBeBetween", {**target, **given}, False, column.personal)
+        yield Rule(
+            f"{name}_in_range",
+            description,
+            "ExpectColumnValuesToBeBetween",
+            {**target, **given},
+            False,
+            column.personal,
+        )
 
 
 def _bound(bound: float | str | None) -> float | datetime | None:

@@ -1,0 +1,1 @@
+"""Contracts: the only place where a column is declared."""

@@ -18,7 +18,12 @@ CHURN_SCORES = Table(
         Column("customer_id", "string", "A customer with a recent order.", required=True),
         Column("churn_probability", "float64", "Calibrated probability of no order within the horizon.", True, 0, 1),
         Column("risk_band", "string", "The probability in words.", required=True, allowed=RISK_BANDS),
-        Column("reasons", "array<string>", "Up to three signs of leaving, strongest first; one sentence says so if none.", required=True),
+        Column(
+            "reasons",
+            "array<string>",
+            "Up to three signs of leaving, strongest first; one sentence says so if none.",
+            required=True,
+        ),
         Column("model_id", "string", "Model that scored: its name and the month it was trained for.", required=True),
     ),
 )
@@ -52,6 +57,8 @@ CHURN_PERFORMANCE = Table(
         Column("candidate", "string", "churn_scores as published, or the baseline recency.", required=True),
         *_FIGURE,
         Column("customers", "int64", "Customers scored on the day.", required=True, minimum=0),
-        Column("churned", "int64", "Of these, customers without an order within the horizon.", required=True, minimum=0),
+        Column(
+            "churned", "int64", "Of these, customers without an order within the horizon.", required=True, minimum=0
+        ),
     ),
 )

@@ -156,7 +156,9 @@ def _of_deliveries(table: ir.Table, deliveries: Sequence[Partition]) -> ir.Table
 def _raw_contract(name: str, rows: ir.Table | None) -> Table:
     schema = rows.schema() if rows is not None else {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
     columns = tuple(Column(column, str(dtype), "As delivered.") for column, dtype in schema.items())
-    return Table(name, "Rows as delivered.", columns, key=("_file", "_line") if rows is not None else (), partition_by=DELIVERY)
+    return Table(
+        name, "Rows as delivered.", columns, key=("_file", "_line") if rows is not None else (), partition_by=DELIVERY
+    )
 
 
 def _given_schema(rows: Sized, contract: Table) -> Any:

@@ -1,0 +1,1 @@
+"""The knowledge: pure functions on tables and frames, without orchestration or storage."""

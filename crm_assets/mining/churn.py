@@ -142,10 +142,12 @@ def training_days(
     """
     earliest = max(first_day + timedelta(warm_up_days), month_start - timedelta(round(months * 30.44)))
     latest = month_start - timedelta(horizon_days + 1)
-    days = []
-    for month in pd.period_range(earliest, latest, freq="M") if earliest <= latest else []:
+    days: list[date] = []
+    month = earliest.replace(day=1)
+    while month <= latest:
         length = monthrange(month.year, month.month)[1]
-        days += [date(month.year, month.month, min(day, length)) for day in TRAINING_DAYS_OF_MONTH]
+        days += [month.replace(day=min(day, length)) for day in TRAINING_DAYS_OF_MONTH]
+        month += timedelta(length)
     return [day for day in days if earliest <= day <= latest]
 
 

@@ -86,7 +86,7 @@ def reasons(
     quoted = np.take_along_axis(_quotable(inputs, typical), best, axis=1)
     weight = np.where(named, (contributions @ member.astype(float)) * np.where(quoted, 1.0, FILLING), 0.0)
     order = np.argsort(-weight, axis=1, kind="stable")[:, :REASON_COUNT]
-    rows = inputs.to_dict("records")
+    rows = [dict(zip(columns, values, strict=True)) for values in inputs.to_numpy()]
     return [
         [sentence(columns[best[row, number]], values, typical) for number in order[row] if weight[row, number] > 0]
         or [NOTHING]
@@ -104,7 +104,9 @@ def _quotable(inputs: pd.DataFrame, typical: Mapping[str, float | None]) -> NDAr
         if theme(name) == "pause":
             # The sentence is about the pause itself, whichever of its features is the strongest.
             gap = inputs["gap_median"].fillna(-1).to_numpy()
-            result[:, number] = inputs["recency_days"].to_numpy() > np.minimum(gap, _finite(typical.get("recency_days")))
+            result[:, number] = inputs["recency_days"].to_numpy() > np.minimum(
+                gap, _finite(typical.get("recency_days"))
+            )
         elif name in _UNQUOTED:
             result[:, number] = False
         elif name.startswith("amount_slope"):

@@ -42,7 +42,7 @@ _HELD_OUT_DAYS = 3
 _LEAST_CHURNED = 30
 _BAGS = 2
 _ROUNDS = 200
-_LIGHTGBM = {
+_LIGHTGBM: dict[str, Any] = {
     "objective": "binary",
     "learning_rate": 0.03,
     "num_leaves": 8,
@@ -135,7 +135,7 @@ def train_churn(
         champion=champion,
         estimator=fit(champion, inputs, outcome, seed, threads),
         calibration=calibrations[champion],
-        typical={name: None if np.isnan(value) else float(value) for name, value in inputs.median().items()},
+        typical={str(name): None if np.isnan(value) else float(value) for name, value in inputs.median().items()},
         card={
             "model": _MODEL,
             "trained_for": month,

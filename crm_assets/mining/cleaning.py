@@ -126,8 +126,9 @@ def flag_outliers(rows: ir.Table, contract: Table) -> ir.Table:
     spreads = centred.group_by(DAY.name).agg(**{f"_spread_{name}": centred[f"_{name}"].median() for name in measures})
     judged = centred.left_join(spreads, DAY.name).drop(f"{DAY.name}_right")
     far = [
-        ((judged[f"_spread_{name}"] > 0) & (0.6745 * judged[f"_{name}"] > OUTLIER_SCORE * judged[f"_spread_{name}"]))
-        .fill_null(False)
+        (
+            (judged[f"_spread_{name}"] > 0) & (0.6745 * judged[f"_{name}"] > OUTLIER_SCORE * judged[f"_spread_{name}"])
+        ).fill_null(False)
         for name in measures
     ]
     is_outlier = (judged["_rows"] >= OUTLIER_ROWS) & reduce(or_, far)

@@ -1,0 +1,1 @@
+"""Sources: mappings, deliveries, and reading and judging what is in them."""

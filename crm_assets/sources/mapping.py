@@ -69,7 +69,7 @@ class TableMapping(_Model):
     """How one canonical table is read from the files of a delivery."""
 
     files: str = Field(description="Glob of file names within the delivery.")
-    csv: CsvOptions = CsvOptions()
+    csv: CsvOptions = Field(default_factory=lambda: CsvOptions.model_validate({}))
     where: str | None = Field(None, description="Rows to keep, DuckDB's dialect; the others go to quarantine.")
     columns: Mapping[str, Annotated[ColumnMapping, BeforeValidator(_short_form)]]
 
@@ -103,9 +103,9 @@ class Source(_Model):
             if name not in CANONICAL:
                 raise ValueError(f"there is no table {name!r}{nearest(name, CANONICAL)}")
             known = CANONICAL[name].by_name
-            for column in table.columns:
-                if column not in known:
-                    raise ValueError(f"{name} has no column {column!r}{nearest(column, known)}")
+            for mapped in table.columns:
+                if mapped not in known:
+                    raise ValueError(f"{name} has no column {mapped!r}{nearest(mapped, known)}")
             for column in known.values():
                 if column.required and column.name not in table.columns:
                     raise ValueError(f"{name} needs a mapping for {column.name!r}: {column.description}")

@@ -73,9 +73,7 @@ def rejected_rows(judged: ir.Table, contract: Table) -> ir.Table:
     return rejected.mutate(table_name=ibis.literal(contract.name)).select(*quarantine(contract).by_name)
 
 
-def _typed_columns(
-    rows: ir.Table, mapping: TableMapping, contract: Table, timezone: str
-) -> dict[str, ir.Value]:
+def _typed_columns(rows: ir.Table, mapping: TableMapping, contract: Table, timezone: str) -> dict[str, ir.Value]:
     return {
         _value(column.name): _typed(rows[_origin(column.name)], column, mapping.columns[column.name], timezone)
         if column.name in mapping.columns

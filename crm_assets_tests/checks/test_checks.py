@@ -1,5 +1,6 @@
 """Checks as runs make them: real Dagster runs on a small workspace."""
 
+import shutil
 from datetime import date, datetime
 
 import dagster as dg
@@ -8,28 +9,46 @@ import pytest
 
 from crm_assets.assets import ingest
 from crm_assets.automation.sensors import range_tags
+from crm_assets.checks import all_checks
 from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CAMPAIGNS, CUSTOMERS, TRANSACTIONS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES
 from crm_assets.contracts.registry import contract_of
-from crm_assets.definitions import build_defs, lake_of
+from crm_assets.definitions import build_defs, lake_of, resources
 from crm_assets.lake.layout import PART
-from crm_assets.runs import QUIET, RunFailedError, Runs
+from crm_assets.runs import QUIET, Runs
+from crm_assets.settings import load_settings, write_settings
+from crm_assets_tests.conftest import CRM_MAPPING
 
 DELIVERY = ("crm", "2024-03-01")
 KEY = "--".join(DELIVERY)
+PLACE = {"_source": DELIVERY[0], "_export_date": date.fromisoformat(DELIVERY[1])}
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """The workspace after its first ingestion, and the evaluations recorded on its instance."""
+    home = tmp_path_factory.mktemp("workspace")
+    settings = write_settings(home, memory_limit="500MB", threads=2)
+    settings.sources.mkdir()
+    (settings.sources / "crm.yaml").write_text(CRM_MAPPING, "utf-8")
+    for day, order in (("2024-03-01", "o1"), ("2024-03-02", "o2")):
+        folder = settings.exports / "crm" / day
+        folder.mkdir(parents=True)
+        (folder / "customers.csv").write_text("id,name,city\nc1,Ann,Leeds\n", "utf-8")
+        (folder / "orders.csv").write_text(
+            f"order,line,customer,product,at,quantity,amount\n{order},1,c1,p1,{day} 10:00:00,1,9.99\n", "utf-8"
+        )
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("instance"))) as instance:
+        Runs(settings, instance, lambda _: None).ingest()
+        return settings, recorded(instance)
 
 
 @pytest.fixture
-def instance(tmp_path):
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
-        yield found
-
-
-@pytest.fixture
-def ingested(workspace, instance):
-    Runs(workspace, instance, lambda _: None).ingest()
-    return workspace
+def ingested(first_run, tmp_path):
+    """A copy of the workspace for one test to spoil."""
+    shutil.copytree(first_run[0].home, tmp_path / "workspace")
+    return load_settings(tmp_path / "workspace")
 
 
 def recorded(instance):
@@ -39,13 +58,12 @@ def recorded(instance):
     return {(check.asset_key.path[-1], check.check_name): check for check in reversed(found)}
 
 
-def check(settings, instance, *assets, key=None):
-    """Run the checks of assets alone, and give their evaluations by table and name."""
-    selection = dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, assets))
-    jobs = dg.Definitions(jobs=[dg.define_asset_job("only_checks", selection)])
-    job = dg.Definitions.merge(build_defs(settings), jobs).resolve_job_def("only_checks")
+def check(settings, *asset, key=None):
+    """Run the checks of an asset alone, and give their evaluations by table and name."""
+    wanted = [found for found in all_checks() if dg.AssetKey(asset) in {spec.asset_key for spec in found.check_specs}]
+    job = dg.Definitions(asset_checks=wanted, resources=resources(settings)).resolve_implicit_global_asset_job_def()
     tags = range_tags(key, key) if key else {}
-    result = job.execute_in_process(run_config=QUIET, instance=instance, tags=tags, raise_on_error=False)
+    result = job.execute_in_process(tags=tags, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()
     return {(found.asset_key.path[-1], found.check_name): found for found in evaluations}
 
@@ -62,64 +80,80 @@ def customers(*ids):
     return ibis.memtable(rows, schema=contract.schema)
 
 
-def test_good_tables_pass_every_check(ingested, instance):
-    evaluations = recorded(instance)
+def test_good_tables_pass_every_check(first_run):
+    _, evaluations = first_run
     assert failed(evaluations) == set()
-    looked_at = evaluations["transactions", "key_unique"].metadata["looked at"].value
-    assert looked_at == "all 2 rows"
-    assert evaluations["transactions", "product_id_in_products"].description.startswith("validated.products has no rows")
+    assert evaluations["transactions", "key_unique"].metadata["looked at"].value == "all 2 rows"
+    assert evaluations["transactions", "product_id_in_products"].description.startswith(
+        "validated.products has no rows"
+    )
 
 
-def test_an_empty_table_passes_without_being_looked_at(ingested, instance):
-    evaluation = recorded(instance)[CAMPAIGNS.name, "key_unique"]
+def test_an_empty_table_passes_without_being_looked_at(first_run):
+    evaluation = first_run[1][CAMPAIGNS.name, "key_unique"]
     assert evaluation.passed
     assert {name: value.value for name, value in evaluation.metadata.items()} == {"rows": 0}
 
 
-def test_data_docs_are_written_and_named(ingested, instance):
-    path = recorded(instance)["customers", "columns"].metadata["data docs"].value
-    folder = ingested.reports / "data_docs"
+def test_data_docs_are_written_and_named(first_run):
+    settings, evaluations = first_run
+    folder = settings.reports / "data_docs"
+    path = evaluations["customers", "columns"].metadata["data docs"].value
     assert str(path) == str(folder / "validated.customers.html")
     assert "validated.customers.html" in (folder / "index.html").read_text("utf-8")
 
 
-def test_a_repeated_key_is_an_error(ingested, instance):
+def test_a_repeated_key_is_an_error(ingested):
     rows = customers(("c1", 1), ("c2", 1))
     lake_of(ingested).write("validated", layers.validated(CUSTOMERS), rows, [DELIVERY])
-    evaluations = check(ingested, instance, ["validated", "customers"], key=KEY)
+    evaluations = check(ingested, "validated", "customers", key=KEY)
     assert failed(evaluations) == {("customers", "key_unique"), ("customers", "conservation")}
     assert evaluations["customers", "key_unique"].severity is dg.AssetCheckSeverity.ERROR
     assert evaluations["customers", "key_unique"].description.startswith("2 rows (all 2 rows) break it")
 
 
-def test_a_missing_required_value_is_an_error(ingested, instance):
+def test_a_missing_required_value_is_an_error(ingested):
     lake_of(ingested).write("validated", layers.validated(CUSTOMERS), customers((None, 1)), [DELIVERY])
-    evaluations = check(ingested, instance, ["validated", "customers"], key=KEY)
+    evaluations = check(ingested, "validated", "customers", key=KEY)
     assert failed(evaluations) == {("customers", "customer_id_not_null")}
     assert evaluations["customers", "customer_id_not_null"].severity is dg.AssetCheckSeverity.ERROR
 
 
-def test_a_run_without_partitions_looks_at_the_newest(ingested, instance):
+def test_a_run_without_partitions_looks_at_the_newest(ingested):
     lake_of(ingested).write("validated", layers.validated(CUSTOMERS), customers((None, 1)), [DELIVERY])
-    evaluations = check(ingested, instance, ["validated", "customers"])
+    evaluations = check(ingested, "validated", "customers")
     assert failed(evaluations) == set()
 
 
-def test_files_of_another_contract_fail_the_columns(ingested, instance):
+def test_files_of_another_contract_fail_the_columns(ingested):
     part = lake_of(ingested).folder("validated", "customers") / f"_source={DELIVERY[0]}" / f"_export_date={DELIVERY[1]}"
     for path in (part.parent).rglob(PART):
         ibis.memtable({"customer_id": ["c1"]}).to_parquet(path)
-    evaluations = check(ingested, instance, ["validated", "customers"], key=KEY)
+    evaluations = check(ingested, "validated", "customers", key=KEY)
     assert not evaluations["customers", "columns"].passed
     assert "materialise it again" in evaluations["customers", "columns"].description
     assert evaluations["customers", "key_unique"].severity is dg.AssetCheckSeverity.WARN
 
 
-def test_an_error_keeps_what_is_downstream_from_being_made(workspace, instance, monkeypatch):
+def test_an_error_keeps_what_is_downstream_from_being_made(workspace, monkeypatch):
     monkeypatch.setattr(ingest, "valid_rows", lambda rows: twice(rows.filter(rows._reasons.isnull())))
-    with pytest.raises(RunFailedError, match="key_unique"):
-        Runs(workspace, instance, lambda _: None).ingest()
-    assert ("transactions", "key_unique") in failed(recorded(instance))
+    chain = [("raw", "transactions"), ("validated", "transactions"), ("quality", "quarantine_transactions")]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("deliveries", [KEY])
+        result = (
+            build_defs(workspace)
+            .resolve_job_def("ingest")
+            .execute_in_process(
+                run_config=QUIET,
+                instance=instance,
+                tags=range_tags(KEY, KEY),
+                asset_selection=[dg.AssetKey(key) for key in (*chain, ("quality", "delivered_files"))],
+                raise_on_error=False,
+            )
+        )
+        evaluations = {found.check_name: found for found in result.get_asset_check_evaluations()}
+    assert not result.success
+    assert not evaluations["key_unique"].passed
     lake = lake_of(workspace)
     assert lake.has_rows("validated", "transactions")
     assert not lake.partitions("quality", layers.DELIVERED_FILES)
@@ -130,78 +164,90 @@ def twice(rows):
     return kept.union(kept)
 
 
-def test_lost_rows_are_found_with_their_file(ingested, instance):
+def test_lost_rows_are_found_with_their_file(ingested):
     lake = lake_of(ingested)
     lake.write("validated", layers.validated(TRANSACTIONS), None, [DELIVERY])
-    evaluation = check(ingested, instance, ["validated", "transactions"], key=KEY)["transactions", "conservation"]
+    evaluation = check(ingested, "validated", "transactions", key=KEY)["transactions", "conservation"]
     assert not evaluation.passed
     assert evaluation.severity is dg.AssetCheckSeverity.ERROR
     assert evaluation.description.endswith("crm/2024-03-01/orders.csv: 1 delivered, 0 validated, 0 quarantined")
 
 
-def test_rejected_rows_warn_with_their_kinds_of_reason(workspace, instance):
-    folder = workspace.exports / "crm" / DELIVERY[1]
-    orders = ["order,line,customer,product,at,quantity,amount", "o1,1,c1,p1,soon,1,9.99", "o2,1,c1,p1,later,x,9.99"]
-    (folder / "orders.csv").write_text("\n".join(orders) + "\n", "utf-8")
-    Runs(workspace, instance, lambda _: None).ingest()
-    evaluation = recorded(instance)["quarantine_transactions", "quarantine"]
+def test_rejected_rows_warn_with_their_kinds_of_reason(ingested):
+    contract = layers.quarantine(TRANSACTIONS)
+    reasons = [
+        ["ordered_at: 'soon' is not a date and time", "amount: missing"],
+        ["ordered_at: 'it's' is not a date and time"],
+    ]
+    rows = [
+        PLACE | {"table_name": "transactions", "reasons": found, "raw_row": "{}", "_file": "orders.csv", "_line": line}
+        for line, found in enumerate([*reasons, ["left out by the mapping: not (quantity > 0)"]], 1)
+    ]
+    lake_of(ingested).write("quality", contract, ibis.memtable(rows, schema=contract.schema), [DELIVERY])
+    evaluation = check(ingested, "quality", contract.name, key=KEY)[contract.name, "quarantine"]
     assert not evaluation.passed
     assert evaluation.severity is dg.AssetCheckSeverity.WARN
-    assert evaluation.metadata["rows"].value == 2
-    assert evaluation.metadata["reasons"].value["ordered_at: is not a date and time"] == 2
+    assert evaluation.description == "rows by reason: ordered_at is not a date and time: 2; amount: missing: 1"
 
 
-def test_unmapped_files_are_named(workspace, instance):
-    (workspace.exports / "crm" / DELIVERY[1] / "notes.csv").write_text("a\n1\n", "utf-8")
-    Runs(workspace, instance, lambda _: None).ingest()
-    evaluation = recorded(instance)["delivered_files", "unmapped_files"]
+def test_unmapped_files_are_named(ingested):
+    row = PLACE | {"file": "notes.csv", "bytes": 1, "modified_ns": 1, "sha256": "0", "tables": []}
+    table = ibis.memtable([row], schema=layers.DELIVERED_FILES.schema)
+    lake_of(ingested).write("quality", layers.DELIVERED_FILES, table, [DELIVERY])
+    evaluation = check(ingested, "quality", "delivered_files", key=KEY)["delivered_files", "unmapped_files"]
     assert not evaluation.passed
     assert "crm/2024-03-01/notes.csv" in evaluation.description
 
 
-def test_orphans_warn_with_examples(workspace, instance):
-    folder = workspace.exports / "crm" / DELIVERY[1]
-    (folder / "customers.csv").write_text("id,name,city\nc9,Bea,York\n", "utf-8")
-    (workspace.exports / "crm" / "2024-03-02" / "customers.csv").unlink()
-    Runs(workspace, instance, lambda _: None).ingest()
-    evaluation = recorded(instance)["transactions", "customer_id_in_customers"]
+def test_orphans_warn_with_examples(ingested):
+    lake, contract = lake_of(ingested), layers.validated(CUSTOMERS)
+    lake.write("validated", contract, None, [("crm", "2024-03-02")])
+    lake.write("validated", contract, customers(("c9", 1)), [DELIVERY])
+    evaluation = check(ingested, "validated", "transactions", key=KEY)["transactions", "customer_id_in_customers"]
     assert not evaluation.passed
     assert evaluation.severity is dg.AssetCheckSeverity.WARN
-    assert evaluation.description == "2 rows name 1 unknown ids, such as c1"
+    assert evaluation.description == "1 rows name 1 unknown ids, such as c1"
 
 
 def score(as_of):
-    row = {"as_of": as_of, "customer_id": "c1", "churn_probability": 0.5, "risk_band": "high", "reasons": [], "model_id": "m"}
+    row = {
+        "as_of": as_of,
+        "customer_id": "c1",
+        "churn_probability": 0.5,
+        "risk_band": "high",
+        "reasons": [],
+        "model_id": "m",
+    }
     return ibis.memtable([row], schema=CHURN_SCORES.schema)
 
 
-def test_late_rows_make_older_snapshots_stale(ingested, instance):
+def test_late_rows_make_older_snapshots_stale(ingested):
     lake, scores = lake_of(ingested), contract_of("marts", "churn_scores")
     lake.write("marts", scores, score(date(2024, 2, 29)), [("2024-02-29",)])
     late = [{"table_name": "transactions", "day": date(2024, 2, 20), "rows": 3, "late_rows": 2}]
     place = {"_source": DELIVERY[0], "_export_date": date.fromisoformat(DELIVERY[1])}
     rows = ibis.memtable([late[0] | place], schema=layers.DELIVERED_DAYS.schema)
     lake.write("quality", layers.DELIVERED_DAYS, rows, [DELIVERY])
-    evaluation = check(ingested, instance, ["quality", "delivered_days"], key=KEY)["delivered_days", "late_rows"]
+    evaluation = check(ingested, "quality", "delivered_days", key=KEY)["delivered_days", "late_rows"]
     assert not evaluation.passed
     assert "transactions 2024-02-20: 2 of 3 rows" in evaluation.description
     assert "Features and marts from 2024-02-20 on are stale" in evaluation.description
     lake.write("marts", scores, score(date(2024, 2, 29)), [("2024-02-29",)])
-    assert check(ingested, instance, ["quality", "delivered_days"], key=KEY)["delivered_days", "late_rows"].passed
+    assert check(ingested, "quality", "delivered_days", key=KEY)["delivered_days", "late_rows"].passed
 
 
-def test_values_out_of_range_warn_and_show_examples(ingested, instance):
+def test_values_out_of_range_warn_and_show_examples(ingested):
     wrong = score(date(2024, 3, 2)).mutate(churn_probability=1.5, risk_band=ibis.literal("extreme"))
     lake_of(ingested).write("marts", contract_of("marts", "churn_scores"), wrong, [("2024-03-02",)])
-    evaluations = check(ingested, instance, ["marts", "churn_scores"])
+    evaluations = check(ingested, "marts", "churn_scores")
     names = {("churn_scores", "churn_probability_in_range"), ("churn_scores", "risk_band_in_set")}
     assert failed(evaluations) == names
     assert all(evaluations[name].severity is dg.AssetCheckSeverity.WARN for name in names)
     assert evaluations["churn_scores", "risk_band_in_set"].description.endswith("such as extreme")
 
 
-def test_an_empty_mart_warns(ingested, instance):
-    assert failed(check(ingested, instance, ["marts", "churn_scores"])) == {("churn_scores", "has_rows")}
+def test_an_empty_mart_warns(ingested):
+    assert failed(check(ingested, "marts", "churn_scores")) == {("churn_scores", "has_rows")}
 
 
 def figure(candidate, metric, value):
@@ -217,19 +263,19 @@ def figure(candidate, metric, value):
     }
 
 
-def test_scores_that_turned_out_badly_warn(ingested, instance):
+def test_scores_that_turned_out_badly_warn(ingested):
     rows = [figure("churn_scores", "auc", 0.6), figure("recency", "auc", 0.7), figure("churn_scores", "ece", 0.02)]
     table = ibis.memtable(rows, schema=CHURN_PERFORMANCE.schema)
     lake_of(ingested).write("quality", CHURN_PERFORMANCE, table, [()])
-    evaluations = check(ingested, instance, ["quality", "churn_performance"])
+    evaluations = check(ingested, "quality", "churn_performance")
     assert failed(evaluations) == {("churn_performance", "beats_rule")}
     assert evaluations["churn_performance", "calibrated"].description == "mean ece 0.020"
 
 
-def test_moments_are_compared_as_moments(ingested, instance):
+def test_moments_are_compared_as_moments(ingested):
     contract = layers.validated(TRANSACTIONS)
     rows = lake_of(ingested).read("validated", contract)
     old = rows.filter(rows._export_date == date(2024, 3, 1)).mutate(ordered_at=ibis.literal(datetime(1980, 1, 1)))
     lake_of(ingested).write("validated", contract, old, [DELIVERY])
-    evaluations = check(ingested, instance, ["validated", "transactions"], key=KEY)
+    evaluations = check(ingested, "validated", "transactions", key=KEY)
     assert failed(evaluations) == {("transactions", "ordered_at_in_range")}

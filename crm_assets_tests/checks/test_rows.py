@@ -5,7 +5,11 @@ import ibis
 from crm_assets.checks.rows import sample
 from crm_assets.contracts.model import Column, Table
 
-COLUMNS = (Column("id", "string", "Id."), Column("price", "decimal(18, 4)", "Price."), Column("tags", "array<string>", "."))
+COLUMNS = (
+    Column("id", "string", "Id."),
+    Column("price", "decimal(18, 4)", "Price."),
+    Column("tags", "array<string>", "."),
+)
 TABLE = Table("things", "Things.", COLUMNS, key=("id",))
 
 

@@ -26,7 +26,10 @@ def test_held_rows_are_dropped_when_what_uses_them_fails(engine):
 
 
 def test_a_query_that_cannot_be_held_leaves_nothing(engine):
-    with pytest.raises(Exception, match="no number"), engine.held(ROWS.mutate(bad=ibis.literal("no number").cast("int64"))):
+    with (
+        pytest.raises(Exception, match="no number"),
+        engine.held(ROWS.mutate(bad=ibis.literal("no number").cast("int64"))),
+    ):
         pass
     assert held_tables(engine) == []
 

@@ -115,7 +115,9 @@ def test_an_asset_that_gives_other_columns_fails_with_their_names(run, lake):
     assert not lake.has_rows("profile", "customers_current")
 
 
-@pytest.mark.parametrize(("annotation", "kind"), [(ir.Table, ir.Table), (pd.DataFrame, pd.DataFrame), (pa.Table, pa.Table)])
+@pytest.mark.parametrize(
+    ("annotation", "kind"), [(ir.Table, ir.Table), (pd.DataFrame, pd.DataFrame), (pa.Table, pa.Table)]
+)
 def test_an_asset_gets_the_kind_of_table_it_asks_for(run, annotation, kind):
     got = []
 
@@ -126,7 +128,13 @@ def test_an_asset_gets_the_kind_of_table_it_asks_for(run, annotation, kind):
     reader = dg.asset(ins={"customers": dg.AssetIn(["profile", "customers_current"])}, io_manager_key="note")(look)
     run(asset_that_gives(customers("a")), reader)
     assert isinstance(got[0], kind)
-    assert list(got[0].schema() if annotation is ir.Table else got[0].to_dict("list") if kind is pd.DataFrame else got[0].to_pydict()) == list(CURRENT.by_name)
+    assert list(
+        got[0].schema()
+        if annotation is ir.Table
+        else got[0].to_dict("list")
+        if kind is pd.DataFrame
+        else got[0].to_pydict()
+    ) == list(CURRENT.by_name)
 
 
 def reading_asset(seen, mapping=None, annotation=ir.Table):
@@ -172,7 +180,14 @@ def test_an_asset_without_partitions_reads_every_partition(run):
 def test_the_order_of_deliveries_in_a_key_list_does_not_matter(lake):
     contract = contract_of("validated", "customers")
     rows = [
-        {**dict.fromkeys(contract.by_name), "customer_id": str(n), "_file": "f", "_line": n, "_source": source, "_export_date": day}
+        {
+            **dict.fromkeys(contract.by_name),
+            "customer_id": str(n),
+            "_file": "f",
+            "_line": n,
+            "_source": source,
+            "_export_date": day,
+        }
         for n, (source, day) in enumerate(
             [("crm", date(2024, 1, 1)), ("crm", date(2024, 1, 2)), ("web-shop", date(2024, 1, 1))], 1
         )
@@ -237,7 +252,12 @@ def raw_rows(**columns):
 
 
 def raw_reader(seen):
-    @dg.asset(ins={"raw": dg.AssetIn(["raw", "transactions"])}, partitions_def=DELIVERIES, backfill_policy=SINGLE_RUN, io_manager_key="note")
+    @dg.asset(
+        ins={"raw": dg.AssetIn(["raw", "transactions"])},
+        partitions_def=DELIVERIES,
+        backfill_policy=SINGLE_RUN,
+        io_manager_key="note",
+    )
     def look(raw: dict[str, ir.Table]) -> None:
         for source, table in raw.items():
             seen[source] = table.order_by("_export_date", "_line").to_pyarrow().to_pylist()

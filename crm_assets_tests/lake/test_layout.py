@@ -118,7 +118,9 @@ def test_a_partition_is_one_file_in_a_folder_named_after_its_value(lake):
 
 @pytest.mark.parametrize("days", [(FIRST,), (FIRST, SECOND)], ids=["one partition", "a range"])
 def test_rewriting_replaces_the_partitions_asked_for_and_no_other(lake, days):
-    lake.write("clean", VISITS, visits(*[visit("old", day) for day in (FIRST, SECOND, THIRD)]), keys(FIRST, SECOND, THIRD))
+    lake.write(
+        "clean", VISITS, visits(*[visit("old", day) for day in (FIRST, SECOND, THIRD)]), keys(FIRST, SECOND, THIRD)
+    )
     lake.write("clean", VISITS, visits(*[visit("new", day) for day in days]), keys(*days))
     kept = {(day, "old") for day in (FIRST, SECOND, THIRD) if day not in days}
     assert names(lake) == kept | {(day, "new") for day in days}
@@ -183,7 +185,9 @@ def test_rows_without_a_partition_value_are_refused(lake, days):
 
 def test_missing_and_unknown_columns_are_refused_by_name(lake):
     table = visits(visit("a", FIRST)).drop("amount", "ok").mutate(colour=ibis.literal("red"))
-    with pytest.raises(LakeError, match=r"visits: the rows lack columns \['amount', 'ok'\].*unknown columns \['colour'\]"):
+    with pytest.raises(
+        LakeError, match=r"visits: the rows lack columns \['amount', 'ok'\].*unknown columns \['colour'\]"
+    ):
         lake.write("clean", VISITS, table, keys(FIRST))
     assert not lake.folder("clean", "visits").exists()
 
@@ -249,7 +253,9 @@ def test_the_same_rows_give_equal_bytes_whatever_their_order_and_the_threads(tmp
     for threads, seed in ((1, 1), (2, 2), (2, 3)):
         random.Random(seed).shuffle(rows)
         lake = Lake(tmp_path / f"{threads}-{seed}", Engine("500MB", threads, str(tmp_path / "spill")))
-        table = lake.engine.backend.create_table(f"shuffled{seed}", visits(*rows).to_pyarrow(), temp=True, overwrite=True)
+        table = lake.engine.backend.create_table(
+            f"shuffled{seed}", visits(*rows).to_pyarrow(), temp=True, overwrite=True
+        )
         lake.write("clean", VISITS, table, keys(*days))
         found.append([path.read_bytes() for path in sorted(lake.root.rglob(PART))])
     assert len(found[0]) == len(days)

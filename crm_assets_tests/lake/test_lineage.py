@@ -5,7 +5,9 @@ import pytest
 
 from crm_assets.lake.lineage import column_lineage
 
-ORDERS = ibis.table({"order_id": "string", "customer_id": "string", "amount": "decimal(18, 4)", "paid": "float64"}, "orders")
+ORDERS = ibis.table(
+    {"order_id": "string", "customer_id": "string", "amount": "decimal(18, 4)", "paid": "float64"}, "orders"
+)
 CUSTOMERS = ibis.table({"customer_id": "string", "city": "string", "name": "string"}, "customers")
 
 JOINED = ORDERS.left_join(CUSTOMERS, "customer_id")

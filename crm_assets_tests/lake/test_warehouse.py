@@ -26,7 +26,14 @@ def query(warehouse, sql):
 
 def row_of(contract, **values):
     """A row of a table with the values that matter to a test, and any for the columns that must not be null."""
-    some = {"string": "x", "int64": 1, "float64": 0.5, "boolean": True, "array<string>": ["x"], "date": date(2024, 1, 1)}
+    some = {
+        "string": "x",
+        "int64": 1,
+        "float64": 0.5,
+        "boolean": True,
+        "array<string>": ["x"],
+        "date": date(2024, 1, 1),
+    }
     made = {column.name: some.get(column.dtype, Decimal(1)) if column.required else None for column in contract.columns}
     assert set(values) <= set(made)
     return {**made, **values}
@@ -164,5 +171,7 @@ def test_two_processes_publishing_at_once_lose_no_table(tmp_path: Path, lake):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
-        views = set(connection.execute("SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal").fetchall())
+        views = set(
+            connection.execute("SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        )
     assert views == {*lake_tables(), ("quality", "quarantine"), ("quality", "model_leaderboard")}

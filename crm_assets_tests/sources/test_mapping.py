@@ -31,7 +31,10 @@ def read(tmp_path):
 
 def test_the_short_and_the_long_form_mean_the_same(read):
     columns = read(GOOD).tables["customers"].columns
-    assert columns["customer_id"] == read(GOOD.replace("id: id", "id: {column: id}")).tables["customers"].columns["customer_id"]
+    assert (
+        columns["customer_id"]
+        == read(GOOD.replace("id: id", "id: {column: id}")).tables["customers"].columns["customer_id"]
+    )
     assert columns["customer_id"].columns == ("id",)
     assert columns["city"].value == "York"
     assert columns["full_name"].columns == ()
@@ -47,7 +50,11 @@ def test_the_short_and_the_long_form_mean_the_same(read):
         ("{value: York}", "{}", "name exactly one of column, sql, row_number and value"),
         ("{value: York}", '{value: York, format: "%Y"}', "format and values go with column"),
         ("{value: York}", "{colum: town}", "tables.customers.columns.city.colum: Extra inputs are not permitted"),
-        ("Europe/London", "Europe/Londn", "timezone: 'Europe/Londn' is not an IANA time zone; did you mean 'Europe/London'?"),
+        (
+            "Europe/London",
+            "Europe/Londn",
+            "timezone: 'Europe/Londn' is not an IANA time zone; did you mean 'Europe/London'?",
+        ),
         ("source: shop", "source: My Shop", "source: use lower-case letters, digits and single - or _"),
         ("source: shop", "source: my--shop", "source: use lower-case letters, digits and single - or _"),
         ("source: shop", "source: store", "shop.yaml: source is 'store'; name the file store.yaml"),
@@ -66,7 +73,9 @@ def test_a_mapping_that_cannot_be_used_says_where_and_what_instead(read, old, ne
 def test_several_mistakes_are_all_named(read):
     with pytest.raises(MappingError) as error:
         read(GOOD.replace("Europe/London", "Mars").replace("source: shop", "source: S H"))
-    assert {"shop.yaml: source", "shop.yaml: timezone"} <= {line.rsplit(": ", 1)[0].split(": use")[0].split(": 'Mars")[0] for line in str(error.value).splitlines()}
+    assert {"shop.yaml: source", "shop.yaml: timezone"} <= {
+        line.rsplit(": ", 1)[0].split(": use")[0].split(": 'Mars")[0] for line in str(error.value).splitlines()
+    }
 
 
 def test_an_empty_file_is_no_mapping(read):

