@@ -69,7 +69,9 @@ class Finding:
 
 def rules_of(contract: Table) -> list[Rule]:
     """What a contract means: structure, key and required columns block, ranges and closed sets warn."""
-    return [_structure(contract), _key(contract), *(rule for column in contract.columns for rule in _values(column))]
+    # Partition columns are read off folder names, so their values are there and as they were asked for.
+    columns = [column for column in contract.columns if column.name not in contract.partition_by]
+    return [_structure(contract), _key(contract), *(rule for column in columns for rule in _values(column))]
 
 
 def validate(name: str, contract: Table, frame: "pd.DataFrame") -> tuple[dict[str, Finding], str]:
