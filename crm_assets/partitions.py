@@ -28,6 +28,11 @@ days = dg.DailyPartitionsDefinition(start_date="2000-01-01")
 months = dg.MonthlyPartitionsDefinition(start_date="2000-01-01")
 """One partition per month: a model trained for month M knows only days before M."""
 
+PARTITION = "dagster/partition"
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+"""Run tags by which Dagster selects one partition or a range of them."""
+
 EVERY_DELIVERY = dg.AllPartitionMapping()
 """A clean day is made from every delivery that holds rows of it."""
 
@@ -41,6 +46,11 @@ BEFORE_THE_MONTH = dg.TimeWindowPartitionMapping(
 
 UP_TO_THE_MONTH = dg.TimeWindowPartitionMapping(start_offset=-1_200, allow_nonexistent_upstream_partitions=True)
 """A model for a month learns from everything kept for it and for earlier months."""
+
+
+def range_tags(first: str | date, last: str | date) -> dict[str, str]:
+    """Run tags that select a range of partitions."""
+    return {RANGE_START: str(first), RANGE_END: str(last)}
 
 
 def windows(settings: Settings) -> dict[dg.PartitionsDefinition, dg.PartitionsDefinition]:

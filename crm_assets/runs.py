@@ -9,13 +9,12 @@ from datetime import date
 import dagster as dg
 
 from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_days, stale_dimensions, touched_days
-from crm_assets.automation.sensors import range_tags
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.model import Shape
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
-from crm_assets.partitions import DELIVERIES, last_day, month_of
+from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
 from crm_assets.settings import Settings, load_settings
 
 MODELS = ("churn_model", "customer_clusters")

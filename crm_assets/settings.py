@@ -5,6 +5,7 @@ Belongs here: what a user may set, with defaults. Not here: anything read from t
 
 import os
 import tempfile
+import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +100,8 @@ def load_settings(home: Path | str | None = None) -> Settings:
     values: dict[str, Any] = {"home": Path(home)} if home is not None else {}
     try:
         settings = Settings(**values)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{SETTINGS_FILE} is not TOML: {error}") from error
     except ValidationError as error:
         problems = "\n".join(f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise SettingsError(f"{SETTINGS_FILE} or a CRM_ variable cannot be used:\n{problems}") from error

@@ -84,14 +84,7 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
-TO_BE_MOVED = pytest.mark.xfail(reason="takes the names of the range tags from the sensors", strict=True)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[TO_BE_MOVED] if name_of(path) == "checks/rows.py" else []) for path in MODULES],
-    ids=name_of,
-)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_run_one_way(path):
     part = part_of(path)
     if part == "__init__":

@@ -135,6 +135,19 @@ def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(finished: P
     assert delivered == one(home, "SELECT count(*) FROM validated.transactions") + 1
 
 
+def test_a_line_that_a_corrected_export_moved_to_another_day_is_gone_from_the_old_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    home = copy_of(finished, tmp_path / "home")
+    path = home / "exports" / "shop" / shop.LAST_DAY.isoformat() / "orders.csv"
+    path.write_text(path.read_text("utf-8").replace(shop.LAST_DAY.isoformat(), "2024-06-29"), "utf-8")
+    count = "SELECT count(*) FROM clean.transactions WHERE day >= DATE '2024-06-29'"
+    before = one(finished, count)
+    shop.run_all(home)
+    assert one(home, count) == before
+    assert one(home, f"SELECT count(*) FROM clean.transactions WHERE day = DATE '{shop.LAST_DAY}'") == 0
+
+
 def test_a_mapping_that_names_a_missing_column_stops_the_run_with_its_name(tmp_path: Path) -> None:
     shop.lay_down(tmp_path, customers=5)
     mapping = tmp_path / "sources" / "shop.yaml"

@@ -6,6 +6,7 @@ Belongs here: assets partitioned by delivery. Not here: anything by event day (`
 from collections.abc import Iterator
 from datetime import date
 from functools import reduce
+from typing import Any
 
 import dagster as dg
 import ibis
@@ -17,6 +18,7 @@ from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Shape, Table
 from crm_assets.lake.functions import local_day
+from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake
 from crm_assets.mining.deliveries import delivered_days as count_delivered_days
 from crm_assets.partitions import deliveries
@@ -100,7 +102,10 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
     description=DELIVERED_DAYS.description,
 )
 def delivered_days(
-    settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake], **validated: ir.Table
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
+    **validated: ir.Table,
 ) -> ir.Table:
     """Event days each delivery touched; the earliest becomes the workspace's first day."""
     with_days = [
@@ -111,6 +116,8 @@ def delivered_days(
     found = reduce(lambda left, right: left.union(right), counted).to_pyarrow().to_pylist()
     if found:
         _extend_history(settings, min(row["day"] for row in found))
+    before = read_partitions(lake, "quality", DELIVERED_DAYS, context.partition_keys).to_pyarrow().to_pylist()
+    found += _no_longer_delivered(before, found)
     return ibis.memtable(found, schema=DELIVERED_DAYS.schema)
 
 
@@ -141,6 +148,13 @@ def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourcePara
         for file in list_files(delivery.folder(settings.exports))
     ]
     return ibis.memtable(rows, schema=DELIVERED_FILES.schema)
+
+
+def _no_longer_delivered(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Days that a delivery held before it was corrected: they are touched too, since their rows must go."""
+    still = {tuple(row[name] for name in DELIVERED_DAYS.key) for row in now}
+    gone = [row for row in before if tuple(row[name] for name in DELIVERED_DAYS.key) not in still]
+    return [{**row, "rows": 0, "late_rows": 0} for row in gone]
 
 
 def _extend_history(settings: Settings, first_day: date) -> None:

@@ -6,24 +6,14 @@ Belongs here: what runs when something happens. Not here: how deliveries are fou
 import json
 import time
 from collections.abc import Mapping
-from datetime import date
 
 import dagster as dg
 
 from crm_assets.automation.jobs import clean, ingest
 from crm_assets.automation.landing import Landed, day_ranges, landed_deliveries, touched_days
 from crm_assets.lake.layout import Lake
-from crm_assets.partitions import DELIVERIES, deliveries
+from crm_assets.partitions import DELIVERIES, PARTITION, RANGE_END, RANGE_START, deliveries, range_tags
 from crm_assets.settings import Settings, load_settings
-
-PARTITION = "dagster/partition"
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-
-
-def range_tags(first: str | date, last: str | date) -> dict[str, str]:
-    """Run tags that select a range of partitions."""
-    return {RANGE_START: str(first), RANGE_END: str(last)}
 
 
 @dg.sensor(job=ingest, minimum_interval_seconds=30)

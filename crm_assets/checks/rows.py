@@ -10,17 +10,14 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.automation.sensors import RANGE_END, RANGE_START
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
 from crm_assets.lake.io_manager import DELIVERY_SEPARATOR, read_partitions
 from crm_assets.lake.layout import Lake
-from crm_assets.partitions import deliveries
+from crm_assets.partitions import PARTITION, RANGE_END, RANGE_START, deliveries
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PARTITION = "dagster/partition"
 
 BUCKETS = 1_000_000
 """The finest share of a table that a sample can be."""

@@ -75,7 +75,13 @@ DELIVERED_DAYS = Table(
     columns=(
         Column("table_name", "string", "Event table.", required=True),
         Column("day", "date", "Event day in the workspace's time zone.", required=True),
-        Column("rows", "int64", "Validated rows of that day.", required=True, minimum=1),
+        Column(
+            "rows",
+            "int64",
+            "Validated rows; 0 where the delivery held some before it was corrected.",
+            required=True,
+            minimum=0,
+        ),
         Column("late_rows", "int64", "Of these, rows later than the late window.", required=True, minimum=0),
         SOURCE,
         EXPORT_DATE,

@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import DELIVERY, EXPORT_DATE, SOURCE
-from crm_assets.contracts.model import Column, Table
+from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import RAW_LAYER, contract_of
 from crm_assets.lake.layout import PART, Lake, Partition, Written
 from crm_assets.lake.lineage import column_lineage
@@ -92,11 +92,9 @@ class LakeIOManager(dg.IOManager):
                 # The delivery's file was taken away: its columns stay, its rows do not.
                 given = self.lake.engine.scan(str(before), {}).limit(0)
             if given is None:
-                parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, None), None, [(source, day)]))
-                continue
-            delivery = {SOURCE.name: ibis.literal(source), EXPORT_DATE.name: ibis.literal(date.fromisoformat(day))}
-            rows = given.mutate(**delivery)
-            parts.append(self.lake.write(RAW_LAYER, _raw_contract(name, rows), rows, [(source, day)]))
+                parts.append(self.lake.write(RAW_LAYER, _raw_contract(name), None, [(source, day)]))
+            else:
+                parts.append(self.lake.write_as_is(RAW_LAYER, _raw_contract(name), given, (source, day)))
         self.warehouse.publish(raw_tables=[name])
         return Written(
             sum(part.rows for part in parts),
@@ -153,12 +151,9 @@ def _of_deliveries(table: ir.Table, deliveries: Sequence[Partition]) -> ir.Table
     return table.filter(ibis.or_(*conditions))
 
 
-def _raw_contract(name: str, rows: ir.Table | None) -> Table:
-    schema = rows.schema() if rows is not None else {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
-    columns = tuple(Column(column, str(dtype), "As delivered.") for column, dtype in schema.items())
-    return Table(
-        name, "Rows as delivered.", columns, key=("_file", "_line") if rows is not None else (), partition_by=DELIVERY
-    )
+def _raw_contract(name: str) -> Table:
+    """Of a raw table only the name and the partition columns are known; the others are the files'."""
+    return Table(name, "Rows as delivered.", (SOURCE, EXPORT_DATE), key=(), partition_by=DELIVERY)
 
 
 def _given_schema(rows: Sized, contract: Table) -> Any:

@@ -115,8 +115,6 @@ class Lake:
         Raises:
             LakeError: `table` has other columns than the contract, or rows outside `partitions`.
         """
-        from pyarrow import parquet
-
         created = not self.has_rows(layer, contract.name)
         conformed = _conform(table, contract) if table is not None else self.engine.empty(contract.schema)
         order = [column for column in contract.key if column not in contract.partition_by]
@@ -132,9 +130,22 @@ class Lake:
             if outside := sorted(set(found) - set(partitions), key=str):
                 raise LakeError(f"{layer}.{contract.name}: rows outside the partitions asked for: {outside[:5]}")
             placed = [self._place(layer, contract, part, found.get(part), staging) for part in partitions]
-        files = tuple(path for path in placed if path)
-        rows = sum(parquet.read_metadata(path).num_rows for path in files)
-        return Written(rows, sum(path.stat().st_size for path in files), files, created and bool(files))
+        return _written(placed, created)
+
+    def write_as_is(self, layer: str, contract: Table, table: ir.Table, partition: Partition) -> Written:
+        """Replace one partition by the rows of a lazy table in their order, whatever its columns.
+
+        Args:
+            layer: The table's layer.
+            contract: Names the table and its partition columns, which `table` lacks.
+            table: The new rows.
+            partition: The partition to replace.
+        """
+        created = not self.has_rows(layer, contract.name)
+        with self._staging() as staging:
+            staged = self._write_one(table, staging / PART, [])
+            placed = self._place(layer, contract, partition, staged, staging)
+        return _written([placed], created)
 
     def _write_one(self, table: ir.Table, path: Path, order: Sequence[str]) -> Path:
         self.engine.write_file(table, path, order)
@@ -198,6 +209,14 @@ class Lake:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written(placed: Sequence[Path | None], created: bool) -> Written:
+    from pyarrow import parquet
+
+    files = tuple(path for path in placed if path)
+    rows = sum(parquet.read_metadata(path).num_rows for path in files)
+    return Written(rows, sum(path.stat().st_size for path in files), files, created and bool(files))
 
 
 def _conform(table: ir.Table, contract: Table) -> ir.Table:

@@ -298,8 +298,8 @@ def calibrated(calibration: Mapping[str, Any], raw: NDArray[np.float64]) -> NDAr
 
 
 def useful_threads(rows: int, threads: int) -> int:
-    """One thread per 100,000 rows: on fewer, threads that share busy cores wait for each other far longer than they work."""
-    return max(1, min(threads, rows // 100_000))
+    """One thread per 5,000 rows: on fewer, threads wait for each other longer than they work."""
+    return max(1, min(threads, rows // 5_000))
 
 
 def _boosters(estimator: Mapping[str, Any]) -> list[Any]:

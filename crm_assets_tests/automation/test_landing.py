@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import ibis
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,14 +127,6 @@ def test_each_event_table_has_its_own_stale_days(lake):
     assert stale_days(lake) == {"feedback": [FIRST]}
     clean(lake, FIRST, tables=[("clean", "feedback")])
     assert stale_days(lake) == {}
-
-
-@pytest.mark.xfail(reason="days that a corrected export no longer holds are not known any more", strict=True)
-def test_a_day_that_a_corrected_export_no_longer_holds_is_stale(lake):
-    record_days(lake, SECOND, FIRST, SECOND)
-    clean(lake, FIRST, SECOND)
-    record_days(lake, SECOND, SECOND)
-    assert stale_days(lake) == {"transactions": [FIRST, SECOND]}
 
 
 def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(lake):

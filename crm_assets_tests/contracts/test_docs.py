@@ -1,8 +1,10 @@
 """The documentation says what the code does: generated pages are current, settings and commands are all named."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from crm_assets.cli import app
@@ -10,6 +12,7 @@ from crm_assets.contracts.docs import main, tables_page
 from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.registry import LAYERS, lake_tables
 from crm_assets.settings import Settings
+from crm_assets.sources.mapping import Source
 
 PROJECT = Path(__file__).parents[2]
 COMMANDS = [name for name, command in get_command(app).commands.items() if not command.hidden]
@@ -51,3 +54,19 @@ def test_every_setting_is_in_the_page_on_operations(field: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"| `crm-assets {command}" in page("README.md")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/sources.md"])
+def test_the_mappings_shown_are_mappings(name: str) -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", page(name), re.DOTALL)
+    assert shown
+    for text in shown:
+        Source.model_validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in PROJECT.glob("docs/*.md"))]
+)
+def test_links_within_the_project_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)", page(name)):
+        assert (PROJECT / name).parent.joinpath(link).exists(), link
