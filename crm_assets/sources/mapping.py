@@ -9,7 +9,7 @@ import zoneinfo
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -34,7 +34,9 @@ class ColumnMapping(_Model):
     format: str | None = Field(None, description="With `column`: the strptime format of its dates.")
     values: Mapping[str, str] | None = Field(None, description="With `column`: replacements for codes.")
     sql: str | None = Field(None, description="An expression over the file's columns, DuckDB's dialect.")
-    row_number: tuple[str, ...] | None = Field(None, description="Number rows within these columns, in file order.")
+    row_number: tuple[str, ...] | None = Field(
+        None, description="Number rows within these columns, canonical or of the file, in file order."
+    )
     value: str | int | float | bool | None = Field(None, description="The same value for every row.")
 
     @model_validator(mode="after")
@@ -79,7 +81,6 @@ class Source(_Model):
 
     source: str
     timezone: str = "UTC"
-    deliveries: Literal["increment", "full"] = "increment"
     tables: Mapping[str, TableMapping]
 
     @field_validator("source")

@@ -4,7 +4,7 @@ Belongs here: applying a mapping and a contract to every row, in the engine. Not
 values, which is cleaning (`mining/cleaning.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import reduce
 from operator import or_
@@ -83,8 +83,17 @@ def _typed_columns(rows: ir.Table, mapping: TableMapping, contract: Table, timez
 
 
 def _problems(rows: ir.Table, mapping: TableMapping, contract: Table) -> Iterator[Violation]:
-    if mapping.where:
-        yield ~rows[_KEPT], ibis.literal(f"left out by the mapping: not ({mapping.where})")
+    broken = _broken_rules(rows, mapping, contract)
+    if not mapping.where:
+        yield from broken
+        return
+    yield ~rows[_KEPT], ibis.literal(f"left out by the mapping: not ({mapping.where})")
+    for condition, reason in broken:
+        # A row that was left out on purpose is not judged besides.
+        yield rows[_KEPT] & condition, reason
+
+
+def _broken_rules(rows: ir.Table, mapping: TableMapping, contract: Table) -> Iterator[Violation]:
     for column in contract.columns:
         if column.name not in mapping.columns:
             continue
@@ -105,13 +114,18 @@ def _with_expressions(raw: ir.Table, mapping: TableMapping, source: Source, cont
         _require_columns(column, raw, source, contract, name)
         if column.column:
             others[_origin(name)] = _recoded(rows[column.column], column.values)
-        elif column.row_number:
-            keys = [rows[key] for key in (SOURCE.name, EXPORT_DATE.name, FILE.name, *column.row_number)]
-            window = ibis.window(group_by=keys, order_by=rows[LINE.name])
-            others[_origin(name)] = ibis.row_number().over(window) + 1
         elif column.value is not None:
             others[_origin(name)] = ibis.literal(column.value)
-    return rows.mutate(**others)
+    rows = rows.mutate(**others) if others else rows
+    numbers = {name: column.row_number for name, column in mapping.columns.items() if column.row_number}
+    return rows.mutate(**{_origin(name): _row_number(rows, keys) for name, keys in numbers.items()})
+
+
+def _row_number(rows: ir.Table, keys: Sequence[str]) -> ir.IntegerValue:
+    """Numbers from 1 within columns of the file, or of the canonical table, in file order."""
+    within = [rows[_origin(key)] if _origin(key) in rows.columns else rows[key] for key in keys]
+    file = [rows[SOURCE.name], rows[EXPORT_DATE.name], rows[FILE.name]]
+    return ibis.row_number().over(group_by=[*file, *within], order_by=rows[LINE.name]) + 1
 
 
 def _evaluate(raw: ir.Table, expressions: Mapping[str, str], source: Source, contract: Table) -> ir.Table:
@@ -137,13 +151,14 @@ def _evaluate(raw: ir.Table, expressions: Mapping[str, str], source: Source, con
 
 
 def _require_columns(column: ColumnMapping, raw: ir.Table, source: Source, contract: Table, name: str) -> None:
+    mapped = source.tables[contract.name].columns
     for wanted in column.columns:
-        if wanted not in raw.columns:
+        if wanted not in raw.columns and not (column.row_number and wanted in mapped):
             headers = [header for header in raw.columns if header not in (*PROVENANCE, FILE_SHA256)]
             raise MappingError(
                 f"{source.source}.yaml: {contract.name}.{name} reads column {wanted!r}, which "
-                f"{source.tables[contract.name].files} does not have{nearest(wanted, headers)}. "
-                f"Its columns: {', '.join(headers)}"
+                f"{source.tables[contract.name].files} does not have{nearest(wanted, headers)}; "
+                f"its columns: {', '.join(headers)}"
             )
 
 

@@ -281,8 +281,8 @@ def test_a_header_that_is_not_there_is_named_with_the_nearest(judged):
     with pytest.raises(MappingError) as error:
         judged("transactions", {**SALES, "amount": "amout"}, [SALE])
     assert str(error.value) == (
-        "shop.yaml: transactions.amount reads column 'amout', which *.csv does not have; did you mean 'amount'?. "
-        "Its columns: order, line, customer, product, at, quantity, amount"
+        "shop.yaml: transactions.amount reads column 'amout', which *.csv does not have; did you mean 'amount'?; "
+        "its columns: order, line, customer, product, at, quantity, amount"
     )
 
 
@@ -337,3 +337,16 @@ def test_every_row_is_either_valid_or_rejected_with_a_reason(judged, rows):
     assert sorted(row["_line"] for row in [*valid, *rejected]) == list(range(1, len(rows) + 1))
     assert all(row["reasons"] for row in rejected)
     assert [json.loads(row["raw_row"]) for row in rejected] == [rows[row["_line"] - 1] for row in rejected]
+
+
+def test_rows_are_numbered_within_a_column_that_is_already_mapped(judged):
+    rows = [{**SALE, "order": order} for order in ("b", " a", "b", "a")]
+    valid, _ = judged("transactions", {**SALES, "line_id": {"row_number": ["order_id"]}}, rows)
+    assert [row["line_id"] for row in valid][:3] == ["1", "1", "2"]
+
+
+def test_a_row_left_out_on_purpose_has_no_other_reason(judged):
+    rows = [{**SALE, "customer": "c1"}, {**SALE, "order": None, "quantity": "many"}]
+    valid, rejected = judged("transactions", SALES, rows, where='"order" IS NOT NULL')
+    assert len(valid) == 1
+    assert [row["reasons"] for row in rejected] == [['left out by the mapping: not ("order" IS NOT NULL)']]
