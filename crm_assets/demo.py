@@ -24,7 +24,7 @@ HISTORY_ENDS = date(2017, 11, 30)
 """Date of the historical export; every day after it has an export of its own."""
 
 LAST_DAY = date(2018, 1, 1)
-BACKTEST_DAYS = (date(2017, 7, 31), date(2017, 8, 31), date(2017, 9, 30), date(2017, 10, 31))
+BACKTEST_DAYS = (date(2017, 9, 30), date(2017, 10, 31))
 """Past days the demonstration scores besides the newest, to show how the scores turned out."""
 
 
@@ -116,8 +116,9 @@ def _tables(backend: Backend) -> dict[str, ir.Table]:
 def _order_lines(transactions: ir.Table, promotions: ir.Table) -> ir.Table:
     """Order lines with the product's placement in that store and week; null where the store reports none."""
     reporting = promotions.select("store_id").distinct().mutate(reports=True)
-    placed = promotions.group_by("product_id", "store_id", "week").agg(
-        display_location=promotions.display_location.max(), mailer_location=promotions.mailer_location.max()
+    sold = promotions.semi_join(transactions, ["product_id", "store_id", "week"])
+    placed = sold.group_by("product_id", "store_id", "week").agg(
+        display_location=sold.display_location.max(), mailer_location=sold.mailer_location.max()
     )
     lines = transactions.left_join(placed, ["product_id", "store_id", "week"]).select(
         *transactions.columns, "display_location", "mailer_location"

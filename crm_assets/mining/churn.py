@@ -26,7 +26,7 @@ HORIZON_DAYS = 30
 ACTIVE_DAYS = 60
 """Only customers with an order in this many days up to the as_of day are labelled and scored."""
 
-TRAINING_DAYS_OF_MONTH = (10, 20, 31)
+TRAINING_DAYS_OF_MONTH = (20, 31)
 """Training days of every month; 31 stands for the last day. Every model shares them, so their features are kept."""
 
 BAND_ENDS = (0.10, 0.25, 0.50)
@@ -138,7 +138,7 @@ def training_days(
         months: how far back training days go.
 
     Returns:
-        The 10th, 20th and last day of every month that qualify, in order. Empty for a young history.
+        The 20th and the last day of every month that qualify, in order. Empty for a young history.
     """
     earliest = max(first_day + timedelta(warm_up_days), month_start - timedelta(round(months * 30.44)))
     latest = month_start - timedelta(horizon_days + 1)

@@ -40,7 +40,7 @@ LEADERBOARD_COLUMNS = ("model", "trained_for", "candidate", "metric", "value", "
 _MODEL = "churn"
 _HELD_OUT_DAYS = 3
 _LEAST_CHURNED = 30
-_BAGS = 2
+_BAGS = 1
 _ROUNDS = 200
 _LIGHTGBM: dict[str, Any] = {
     "objective": "binary",

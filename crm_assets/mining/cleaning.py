@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.canonical import EARLIEST
 from crm_assets.contracts.layers import DAY, EXPORT_DATE, FILE, LINE, SOURCE, VALID_FROM, VALID_TO
-from crm_assets.contracts.model import Shape, Table
+from crm_assets.contracts.model import Column, Shape, Table
 
 OUTLIER_SCORE = 5.0
 """Modified z-scores beyond this are outliers; Iglewicz and Hoaglin's 3.5 flags 1 to 2% of skewed retail amounts."""
@@ -91,10 +91,11 @@ def valid_on(versions: ir.Table, day: date | None) -> ir.Table:
 
 def normalise(rows: ir.Table, contract: Table) -> ir.Table:
     """The same rows with each value written in one way, and what follows from other columns filled in."""
+    # Identifiers are kept as they are but for blanks around them, which validation took away.
     texts = {
         column.name: rows[column.name].re_replace(r"\s+", " ").strip().nullif("")
         for column in contract.columns
-        if column.dtype == "string" and column.name not in ("attributes", "text")
+        if column.dtype == "string" and not column.name.endswith("_id") and column.name not in ("attributes", "text")
     }
     rows = rows.mutate(**texts)
     special = {"customers": _normal_customers, "transactions": _normal_transactions}
@@ -110,9 +111,7 @@ def flag_outliers(rows: ir.Table, contract: Table) -> ir.Table:
     later delivery of another day changes nothing. Measures whose deviation is zero, as prices with one usual value,
     flag nothing.
     """
-    measures = [
-        column.name for column in contract.columns if column.dtype.startswith("decimal") or column.dtype == "float64"
-    ]
+    measures = [column.name for column in contract.columns if _is_measure(column)]
     if not measures or contract.shape is not Shape.EVENT:
         return rows.mutate(is_outlier=ibis.literal(False))
     scaled = rows.mutate(**{f"_{name}": (rows[name].cast("float64").abs() + 1).ln() for name in measures})
@@ -133,6 +132,12 @@ def flag_outliers(rows: ir.Table, contract: Table) -> ir.Table:
     ]
     is_outlier = (judged["_rows"] >= OUTLIER_ROWS) & reduce(or_, far)
     return judged.mutate(is_outlier=is_outlier).select(*rows.columns, "is_outlier")
+
+
+def _is_measure(column: Column) -> bool:
+    """Whether a column is a size that has a usual range; discounts are nothing on most rows, so they have none."""
+    is_number = column.dtype.startswith("decimal") or column.dtype == "float64"
+    return is_number and "discount" not in column.name
 
 
 def _normal_customers(rows: ir.Table) -> ir.Table:
