@@ -118,6 +118,7 @@ def _prepare(home: Path) -> None:
     demo.lay_down_exports(lake_of(settings).engine, settings.exports, lambda done, total: None)
     shared = {
         "exports": str(settings.exports / demo.SOURCE),
+        "training_days": list(churn.TRAINING_DAYS_OF_MONTH),
         "as_of_days": [str(day) for day in (*demo.BACKTEST_DAYS, demo.LAST_DAY)],
         "windows": WINDOWS,
         "seed": settings.seed,
@@ -476,10 +477,12 @@ def _clusters(past, today, seed: int) -> list[str]:
 
 
 def _training_days(month: date, first_day: date, shared: dict) -> list[date]:
-    """The 10th, 20th and last day of every month with 30 days of history and a label that ended before `month`."""
+    """The training days of every month with 30 days of history and a label that ended before `month`."""
     earliest, latest = first_day + timedelta(30), month - timedelta(shared["horizon_days"] + 1)
     months = [date(year, number, 1) for year in range(first_day.year, month.year + 1) for number in range(1, 13)]
-    days = [it.replace(day=min(day, monthrange(it.year, it.month)[1])) for it in months for day in (10, 20, 31)]
+    days = [
+        it.replace(day=min(day, monthrange(it.year, it.month)[1])) for it in months for day in shared["training_days"]
+    ]
     return [day for day in days if earliest <= day <= latest]
 
 
