@@ -46,7 +46,7 @@ def print_summary(settings: Settings, console: Console, as_of: date) -> None:
         figure = _realised_churn(warehouse)
     console.print(table)
     if figure:
-        console.print(figure, highlight=False)
+        console.print(figure, highlight=False, soft_wrap=True)
     console.print(
         'Look closer: crm-assets sql "SELECT * FROM marts.churn_scores ORDER BY churn_probability DESC LIMIT 5"',
         highlight=False,

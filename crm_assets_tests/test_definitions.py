@@ -62,8 +62,8 @@ def test_marts_have_a_freshness_policy(definitions: dg.Definitions) -> None:
         assert (spec.freshness_policy is not None) == (spec.key.path[0] == "marts"), spec.key
 
 
-def test_the_daily_schedule_asks_for_yesterday() -> None:
-    live = Settings(start_date=date(2024, 1, 1))
+def test_the_daily_schedule_asks_for_yesterday(tmp_path: Path) -> None:
+    live = Settings(home=tmp_path, start_date=date(2024, 1, 1))
     daily, monthly = all_schedules(live)
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2024, 3, 1, 5))
     assert daily(context).partition_key == "2024-02-29"
