@@ -214,7 +214,7 @@ def _clean(exports: Path) -> dict:
     lines["in_mailer"] = lines["mailer_location"].notna() & (lines["mailer_location"].astype("str") != "0")
     lines["is_return"] = (lines["quantity"] < 0) | (lines["sales_value"] < 0)
     lines["unit_price"] = (lines["sales_value"] / lines["quantity"].replace(0, np.nan)).abs().round(4)
-    measures = ["quantity", "sales_value", "unit_price", "discount", "coupon_disc"]
+    measures = ["quantity", "sales_value", "unit_price"]
     scaled = np.log1p(lines[measures].abs())
     distance = (scaled - scaled.groupby(lines["day"]).transform("median")).abs()
     spread = distance.groupby(lines["day"]).transform("median")
