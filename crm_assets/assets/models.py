@@ -25,6 +25,8 @@ from crm_assets.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crm_assets.mining.churn import ChurnModel
+
 CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mapping=BEFORE_THE_MONTH)
 
 
@@ -123,8 +125,22 @@ def churn_model(
         card = trained.model.card if trained.model else {"model": "churn", "needs": trained.message}
         models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, card)
         leaderboards.append(trained.leaderboard.assign(trained_for=month, month=month))
-    yield dg.Output(models, "model", metadata={"choice": card.get("choice", card.get("needs"))})
+    yield dg.Output(
+        models,
+        "model",
+        metadata={"choice": card.get("choice", card.get("needs")), **_importance_plot(trained.model)},
+    )
     yield dg.Output(pd.concat(leaderboards), "leaderboard")
+
+
+def _importance_plot(model: "ChurnModel | None") -> dict[str, dg.MarkdownMetadataValue]:
+    from crm_assets.assets import plots
+    from crm_assets.mining.churn import feature_importance
+
+    importance = feature_importance(model) if model else None
+    if importance is None or importance.empty:
+        return {}
+    return {"feature importance": dg.MetadataValue.md(plots.feature_importance(importance))}
 
 
 def _training_rows(training_features: ir.Table, wanted: list[date]) -> "pd.DataFrame":

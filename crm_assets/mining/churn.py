@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crm_assets.contracts.churn import RISK_BANDS
 from crm_assets.contracts.features import WINDOWS, windowed
-from crm_assets.mining.churn_reasons import reasons
+from crm_assets.mining.churn_reasons import label, reasons
 
 HORIZON_DAYS = 30
 """A customer churned who places no order in this many days after the as_of day."""
@@ -300,6 +300,16 @@ def calibrated(calibration: Mapping[str, Any], raw: NDArray[np.float64]) -> NDAr
 def useful_threads(rows: int, threads: int) -> int:
     """One thread per 5,000 rows: on fewer, threads wait for each other longer than they work."""
     return max(1, min(threads, rows // 5_000))
+
+
+def feature_importance(model: ChurnModel) -> pd.DataFrame:
+    """What a LightGBM champion looks at: label, importance (total gain). No rows for any other champion."""
+    if model.champion == "lightgbm":
+        boosters = _boosters(model.estimator)
+        gain = np.sum([booster.feature_importance("gain") for booster in boosters], axis=0)
+        labels = [label(name) for name in boosters[0].feature_name()]
+        return pd.DataFrame({"label": labels, "importance": gain.astype("float64")})
+    return pd.DataFrame({"label": [], "importance": []})
 
 
 def _boosters(estimator: Mapping[str, Any]) -> list[Any]:

@@ -54,6 +54,11 @@ _LABELS = {
 }
 
 
+def label(feature: str) -> str:
+    """A feature in plain words."""
+    return _LABELS.get(feature, feature.replace("_", " "))
+
+
 def theme(feature: str) -> str:
     """The theme a feature speaks of."""
     return next((name for name, starts in _THEMES.items() if feature.startswith(starts)), "habit")

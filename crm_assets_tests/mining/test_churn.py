@@ -1,6 +1,7 @@
 """Churn labels, training and scores."""
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import ibis
@@ -8,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.mining.churn import ChurnModel, churn_labels, feature_matrix, score_churn, training_days
+from crm_assets.mining.churn import (
+    ChurnModel,
+    churn_labels,
+    feature_importance,
+    feature_matrix,
+    score_churn,
+    training_days,
+)
 from crm_assets.mining.churn_reasons import NOTHING, reasons
 from crm_assets.mining.churn_training import train_churn
 from crm_assets.mining.customer_days import customer_days
@@ -143,3 +151,11 @@ def test_figures_agree_with_scikit_learn_and_repeat():
     assert result["pr_auc"].value == pytest.approx(average_precision_score(truth, chance))
     assert result["auc"].low < result["auc"].value < result["auc"].high
     assert figures(truth, chance) == result
+
+
+def test_importance_names_what_lightgbm_looks_at_in_plain_words(trained):
+    assert trained.model.champion == "lightgbm"
+    importance = feature_importance(trained.model)
+    assert importance["importance"].max() > 0
+    assert not importance["label"].str.contains("_").any()
+    assert feature_importance(replace(trained.model, champion="recency", estimator={})).empty
