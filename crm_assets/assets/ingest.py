@@ -46,12 +46,12 @@ def raw_asset(table: Table) -> dg.AssetsDefinition:
         sources = read_sources(settings.sources)
         found = {}
         for delivery in map(Delivery.of_key, context.partition_keys):
-            mapping = sources[delivery.source].tables.get(table.name)
+            parts = sources[delivery.source].tables.get(table.name)
             folder = delivery.folder(settings.exports)
-            if mapping is None:
+            if parts is None:
                 continue
             names = [file.name for file in list_files(folder)]
-            rows = read_files(lake.engine.backend, folder, mapping, names)
+            rows = read_files(lake.engine.backend, folder, parts, names)
             if rows is not None:
                 found[delivery.key] = rows
         return found

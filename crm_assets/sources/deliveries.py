@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from crm_assets.sources.mapping import Source
+from crm_assets.sources.mapping import Source, part_of
 
 
 @dataclass(frozen=True, order=True)
@@ -90,7 +90,7 @@ def sha256(path: Path) -> str:
 
 def tables_of(source: Source, file: str) -> list[str]:
     """Canonical tables that a file of this name feeds."""
-    return [name for name, mapping in source.tables.items() if Path(file).match(mapping.files)]
+    return [name for name, parts in source.tables.items() if part_of(parts, file)]
 
 
 def _is_dated(folder: Path) -> bool:

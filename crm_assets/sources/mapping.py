@@ -6,10 +6,10 @@ Belongs here: the mapping's model and how it is read. Not here: reading data fil
 import difflib
 import re
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -30,7 +30,10 @@ class _Model(BaseModel):
 class ColumnMapping(_Model):
     """Where a canonical column comes from: exactly one of `column`, `sql`, `row_number` or `value`."""
 
-    column: str | None = Field(None, description="A column of the file.")
+    column: tuple[str, ...] | None = Field(
+        None,
+        description="A column of the file; of several names, such as those of two languages, the first with a value.",
+    )
     format: str | None = Field(None, description="With `column`: the strptime format of its dates.")
     values: Mapping[str, str] | None = Field(None, description="With `column`: replacements for codes.")
     sql: str | None = Field(None, description="An expression over the file's columns, DuckDB's dialect.")
@@ -38,6 +41,11 @@ class ColumnMapping(_Model):
         None, description="Number rows within these columns, canonical or of the file, in file order."
     )
     value: str | int | float | bool | None = Field(None, description="The same value for every row.")
+
+    @field_validator("column", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _one_origin(self) -> "ColumnMapping":
@@ -51,11 +59,11 @@ class ColumnMapping(_Model):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the file it names; those inside `sql` are not known."""
-        return (self.column,) if self.column else self.row_number or ()
+        return self.column or self.row_number or ()
 
 
 def _short_form(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
+    return {"column": value} if isinstance(value, str | list) else value
 
 
 class CsvOptions(_Model):
@@ -64,16 +72,28 @@ class CsvOptions(_Model):
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     quote: str | None = Field(None, max_length=1)
     encoding: str | None = None
-    header: bool | None = None
+    header: bool | int | None = Field(None, description="Whether there is a header, or the line it stands on, from 1.")
 
 
 class TableMapping(_Model):
-    """How one canonical table is read from the files of a delivery."""
+    """How rows of one canonical table are read from some files of a delivery."""
 
     files: str = Field(description="Glob of file names within the delivery.")
     csv: CsvOptions = Field(default_factory=lambda: CsvOptions.model_validate({}))
+    sheet: str | None = Field(None, description="Sheet of a workbook; by default the first one that holds rows.")
+    decimal: Literal[".", ","] = Field(".", description="The decimal sign of numbers in text.")
+    dates: Literal["dmy", "mdy"] | None = Field(
+        None, description="Order of day and month where a date such as 03/04/2024 does not tell; else it is rejected."
+    )
+    deleted: Literal["by_absence"] | None = Field(
+        None, description="Each export holds every row, so that one missing from a later export was deleted."
+    )
     where: str | None = Field(None, description="Rows to keep, DuckDB's dialect; the others go to quarantine.")
     columns: Mapping[str, Annotated[ColumnMapping, BeforeValidator(_short_form)]]
+
+
+def _as_parts(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class Source(_Model):
@@ -81,7 +101,12 @@ class Source(_Model):
 
     source: str
     timezone: str = "UTC"
-    tables: Mapping[str, TableMapping]
+    id_prefix: str = Field(
+        "", description="Put before every identifier, where other sources use the same ones for other things."
+    )
+    tables: Mapping[str, Annotated[tuple[TableMapping, ...], BeforeValidator(_as_parts), Field(min_length=1)]] = Field(
+        description="One mapping a table, or a list of them where files of different columns feed it."
+    )
 
     @field_validator("source")
     @classmethod
@@ -99,18 +124,24 @@ class Source(_Model):
 
     @field_validator("tables")
     @classmethod
-    def _canonical_names(cls, tables: Mapping[str, TableMapping]) -> Mapping[str, TableMapping]:
-        for name, table in tables.items():
+    def _canonical_names(cls, tables: Mapping[str, tuple[TableMapping, ...]]) -> Mapping[str, tuple[TableMapping, ...]]:
+        for name in tables:
             if name not in CANONICAL:
                 raise ValueError(f"there is no table {name!r}{nearest(name, CANONICAL)}")
+        for name, part in ((name, part) for name, parts in tables.items() for part in parts):
             known = CANONICAL[name].by_name
-            for mapped in table.columns:
+            for mapped in part.columns:
                 if mapped not in known:
                     raise ValueError(f"{name} has no column {mapped!r}{nearest(mapped, known)}")
             for column in known.values():
-                if column.required and column.name not in table.columns:
+                if column.required and column.name not in part.columns:
                     raise ValueError(f"{name} needs a mapping for {column.name!r}: {column.description}")
         return tables
+
+
+def part_of(parts: Sequence[TableMapping], file: str) -> TableMapping | None:
+    """The part of a table's mapping that reads a file: the first whose glob matches its name."""
+    return next((part for part in parts if Path(file).match(part.files)), None)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -134,7 +165,9 @@ def read_source(path: Path) -> Source:
         raise MappingError(f"{path.name} is not YAML: {error}") from error
     except ValidationError as error:
         problems = [
-            f"{path.name}: {'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+            # The first of a table's mappings needs no number: most tables have one only.
+            f"{path.name}: {'.'.join(str(step) for step in item['loc'] if step != 0)}: "
+            f"{item['msg'].removeprefix('Value error, ')}"
             for item in error.errors()
         ]
         raise MappingError("\n".join(problems)) from error

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import FILE, LINE
 from crm_assets.sources.deliveries import sha256
-from crm_assets.sources.mapping import CsvOptions, TableMapping
+from crm_assets.sources.mapping import CsvOptions, TableMapping, part_of
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -29,13 +29,15 @@ class UnreadableFileError(ValueError):
     """A delivered file cannot be read; the message says which and why."""
 
 
-def read_files(backend: "Backend", folder: Path, mapping: TableMapping, files: Sequence[str]) -> ir.Table | None:
+def read_files(
+    backend: "Backend", folder: Path, parts: Sequence[TableMapping], files: Sequence[str]
+) -> ir.Table | None:
     """The rows of a delivery's files for one table, lazily.
 
     Args:
         backend: The engine.
         folder: The delivery's folder.
-        mapping: The table's mapping; `files` and `csv` are used.
+        parts: The table's mapping; a file is read as the first part that matches its name says.
         files: Names of the delivery's files.
 
     Returns:
@@ -45,8 +47,8 @@ def read_files(backend: "Backend", folder: Path, mapping: TableMapping, files: S
     Raises:
         UnreadableFileError: A file's format is unknown, or its content is not of its format.
     """
-    matching = [name for name in files if Path(name).match(mapping.files)]
-    tables = [_read_file(backend, folder, name, mapping.csv) for name in matching]
+    matching = [(name, part) for name in files if (part := part_of(parts, name))]
+    tables = [_read_file(backend, folder, name, part.csv) for name, part in matching]
     return union_by_name(tables) if tables else None
 
 

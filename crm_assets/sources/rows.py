@@ -16,7 +16,7 @@ from crm_assets.contracts.layers import EXPORT_DATE, FILE, LINE, SOURCE, quarant
 from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.predicates import Violation, unreadable, violations
 from crm_assets.lake.functions import parse_timestamp, to_utc
-from crm_assets.sources.mapping import ColumnMapping, MappingError, Source, TableMapping, nearest
+from crm_assets.sources.mapping import ColumnMapping, MappingError, Source, TableMapping, nearest, part_of
 from crm_assets.sources.readers import FILE_SHA256
 
 TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0", "是")
@@ -46,7 +46,23 @@ def judge(raw: ir.Table, source: Source, contract: Table) -> ir.Table:
     Raises:
         MappingError: The mapping names a column or expression that the files cannot give.
     """
-    mapping = source.tables[contract.name]
+    parts = source.tables[contract.name]
+    if len(parts) == 1:
+        return _judge_part(raw, parts[0], source, contract)
+    files = raw.select(FILE.name).distinct().to_pyarrow()[FILE.name].to_pylist()
+    names: dict[int, list[str]] = {}
+    for name in files:
+        part = part_of(parts, name)
+        # Files that the mapping no longer names are judged as before, so that their rows are not lost.
+        names.setdefault(parts.index(part) if part else 0, []).append(name)
+    judged = [
+        _judge_part(raw.filter(raw[FILE.name].isin(found)), parts[place], source, contract)
+        for place, found in sorted(names.items())
+    ] or [_judge_part(raw, parts[0], source, contract)]
+    return reduce(lambda left, right: left.union(right), judged)
+
+
+def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> ir.Table:
     rows = _with_expressions(raw, mapping, source, contract)
     rows = rows.mutate(**_typed_columns(rows, mapping, contract, source.timezone))
     # Each step names its result, so that the engine computes it once a row.
@@ -111,9 +127,9 @@ def _with_expressions(raw: ir.Table, mapping: TableMapping, source: Source, cont
     rows = _evaluate(raw, {**expressions, _KEPT: mapping.where or "true"}, source, contract)
     others: dict[str, ir.Value] = {}
     for name, column in mapping.columns.items():
-        _require_columns(column, raw, source, contract, name)
+        _require_columns(column, raw, mapping, source, contract, name)
         if column.column:
-            others[_origin(name)] = _recoded(rows[column.column], column.values)
+            others[_origin(name)] = _recoded(_first_of(rows, column.column), column.values)
         elif column.value is not None:
             others[_origin(name)] = ibis.literal(column.value)
     rows = rows.mutate(**others) if others else rows
@@ -150,14 +166,23 @@ def _evaluate(raw: ir.Table, expressions: Mapping[str, str], source: Source, con
         raise whole
 
 
-def _require_columns(column: ColumnMapping, raw: ir.Table, source: Source, contract: Table, name: str) -> None:
-    mapped = source.tables[contract.name].columns
+def _first_of(rows: ir.Table, names: Sequence[str]) -> ir.Value:
+    """The first of these columns that has a value."""
+    found = [rows[name] for name in names if name in rows.columns]
+    return found[0] if len(found) == 1 else ibis.coalesce(*map(_text, found))
+
+
+def _require_columns(
+    column: ColumnMapping, raw: ir.Table, mapping: TableMapping, source: Source, contract: Table, name: str
+) -> None:
+    if column.column and any(name in raw.columns for name in column.column):
+        return
     for wanted in column.columns:
-        if wanted not in raw.columns and not (column.row_number and wanted in mapped):
+        if wanted not in raw.columns and not (column.row_number and wanted in mapping.columns):
             headers = [header for header in raw.columns if header not in (*PROVENANCE, FILE_SHA256)]
             raise MappingError(
                 f"{source.source}.yaml: {contract.name}.{name} reads column {wanted!r}, which "
-                f"{source.tables[contract.name].files} does not have{nearest(wanted, headers)}; "
+                f"{mapping.files} does not have{nearest(wanted, headers)}; "
                 f"its columns: {', '.join(headers)}"
             )
 

@@ -30,10 +30,10 @@ def read(tmp_path):
 
 
 def test_the_short_and_the_long_form_mean_the_same(read):
-    columns = read(GOOD).tables["customers"].columns
+    columns = read(GOOD).tables["customers"][0].columns
     assert (
         columns["customer_id"]
-        == read(GOOD.replace("id: id", "id: {column: id}")).tables["customers"].columns["customer_id"]
+        == read(GOOD.replace("id: id", "id: {column: id}")).tables["customers"][0].columns["customer_id"]
     )
     assert columns["customer_id"].columns == ("id",)
     assert columns["city"].value == "York"

@@ -23,7 +23,7 @@ def read(engine, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
         mapping = TableMapping(files="*", csv=csv, columns={})
-        table = read_files(engine.backend, folder, mapping, sorted(files))
+        table = read_files(engine.backend, folder, [mapping], sorted(files))
         rows = table.order_by("_file", "_line").to_pyarrow().to_pylist()
         assert {row.pop("_file_sha256") for row in rows} <= {sha256(folder / name) for name in files}
         return rows
@@ -111,7 +111,7 @@ def test_many_rows_keep_their_order(read):
 
 def test_no_matching_file_is_no_table(engine, tmp_path):
     mapping = TableMapping(files="orders*.csv", columns={})
-    assert read_files(engine.backend, tmp_path, mapping, ["customers.csv"]) is None
+    assert read_files(engine.backend, tmp_path, [mapping], ["customers.csv"]) is None
 
 
 def test_an_unknown_format_is_refused_by_the_file_s_name(read):
