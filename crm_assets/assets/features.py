@@ -7,7 +7,6 @@ from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
-from functools import reduce
 
 import dagster as dg
 import ibis
@@ -17,7 +16,6 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.features import CUSTOMER_FEATURES
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.features import as_of_chunks
 from crm_assets.mining.features import customer_features as features_as_of
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, months
 
@@ -93,13 +91,9 @@ def training_days_before(month: date) -> list[date]:
 def _features(
     lake: Lake, tables: tuple[ir.Table, ir.Table, ir.Table, ir.Table, ir.Table], as_of_days: Sequence[date]
 ) -> Iterator[ir.Table]:
-    """Features of many days, computed a few days at a time so that memory does not grow with the range."""
-    chunks = [features_as_of(*tables, chunk) for chunk in as_of_chunks(as_of_days)]
-    if len(chunks) == 1:
-        yield chunks[0]
-        return
+    """Features of some days; what they are built from is kept in the engine until they are written."""
     with ExitStack() as held:
-        yield reduce(lambda left, right: left.union(right), [held.enter_context(lake.engine.held(c)) for c in chunks])
+        yield features_as_of(*tables, as_of_days, hold=lambda table: held.enter_context(lake.engine.held(table)))
 
 
 feature_assets = [customer_features, training_features]

@@ -1,14 +1,14 @@
 """What is known of each customer at the end of a day.
 
 Belongs here: measures of customers over windows that end on an as_of day. Not here: the sums per day they are built
-from (`customer_days.py`), models on top of them.
+from (`customer_days.py`), what is bought (`category_features.py`), models on top of them.
 
 Sums and counts are exact (integers and decimals) until the last step, so a rebuild gives equal bytes whatever the
 thread order, and several as_of days at once give the rows of one at a time. Windows are nested: a row's age in days puts
 it in one age class, classes are summed once, and each window is the sum of its classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import reduce
 
@@ -20,16 +20,15 @@ from crm_assets.contracts.features import (
     CUSTOMER_FEATURES,
     DAY_PARTS,
     DEMOGRAPHICS,
-    HABIT_DAYS,
     LONG_GAPS,
     RECENT_GAPS,
-    TOP_CATEGORIES,
     TREND_WINDOWS,
     WEEKDAYS,
     WINDOWS,
     windowed,
 )
-from crm_assets.contracts.model import MONEY
+from crm_assets.mining.category_features import Hold, as_of_chunks, category_features, union
+from crm_assets.mining.cleaning import valid_on
 
 _KEY = ["as_of", "customer_id"]
 _SUMS = (
@@ -52,16 +51,6 @@ _OLDER = len(WINDOWS)
 """Age class of what is older than every window."""
 
 
-def as_of_chunks(as_of_days: Sequence[date], size: int = 6) -> Iterator[list[date]]:
-    """Split as_of days so that each call of `customer_features` stays within memory.
-
-    Six days over a year of 2,500 customers and 1.5 million lines need well under 1 GB.
-    """
-    days = sorted(set(as_of_days))
-    for start in range(0, len(days), size):
-        yield days[start : start + size]
-
-
 def customer_features(
     customer_days: ir.Table,
     transactions: ir.Table,
@@ -69,6 +58,7 @@ def customer_features(
     customers: ir.Table,
     campaign_contacts: ir.Table,
     as_of_days: Sequence[date],
+    hold: Hold = lambda table: table,
 ) -> ir.Table:
     """Features of every customer known by each as_of day.
 
@@ -83,6 +73,7 @@ def customer_features(
         customers: customer versions.
         campaign_contacts: clean contacts, with the day of contact as `day`.
         as_of_days: last days seen, one or many; duplicates count once.
+        hold: computes a table once and keeps it while the result is used, which many days need to stay within memory.
 
     Returns:
         The columns of `CUSTOMER_FEATURES`, ordered by as_of and customer_id. Counts and amounts are zero where nothing
@@ -94,25 +85,25 @@ def customer_features(
     if not as_of_days:
         raise ValueError("customer_features needs at least one as_of day")
     last = max(as_of_days)
-    # Plain literals, not an in-memory table: the expression then compiles to SQL that stands alone.
-    grid = ibis.array([ibis.literal(day) for day in sorted(set(as_of_days))]).unnest().name("as_of").as_table()
-
-    days = customer_days.filter(customer_days.day <= last)
-    activity = _activity(days, grid)
-    contacts = _contacts(campaign_contacts.filter(campaign_contacts.day <= last), grid)
-    people = _valid(customers, grid).select(*_KEY, "signup_at", *DEMOGRAPHICS)
-    parts = [
-        activity,
-        _rhythm(days, grid),
-        _basket_features(transactions.filter(transactions.day <= last), products, grid),
-        contacts,
-        people,
-    ]
-    known = reduce(lambda left, right: left.union(right), [part.select(_KEY) for part in (activity, contacts, people)])
-    wide = known.distinct()
-    for number, part in enumerate(parts):
+    days = hold(customer_days.filter(customer_days.day <= last))
+    contacts = campaign_contacts.filter(campaign_contacts.day <= last)
+    chunks = [[hold(part) for part in _parts(days, contacts, customers, chunk)] for chunk in as_of_chunks(as_of_days)]
+    activity, rhythm, contacted, people = map(union, zip(*chunks, strict=True))
+    bought = category_features(transactions, products, sorted(set(as_of_days)), hold)
+    wide = union([part.select(_KEY) for part in (activity, contacted, people)]).distinct()
+    for number, part in enumerate([activity, rhythm, bought, contacted, people]):
         wide = wide.left_join(part, _KEY, rname=f"{{name}}_{number}")
     return _in_contract(wide, _ratios(wide)).order_by(_KEY)
+
+
+def _parts(
+    days: ir.Table, contacts: ir.Table, customers: ir.Table, as_of_days: Sequence[date]
+) -> tuple[ir.Table, ir.Table, ir.Table, ir.Table]:
+    # Plain literals, not an in-memory table: the expression then compiles to SQL that stands alone.
+    grid = ibis.array([ibis.literal(day) for day in as_of_days]).unnest().name("as_of").as_table()
+    valid = union([valid_on(customers, day).mutate(as_of=ibis.literal(day)) for day in as_of_days])
+    people = valid.select(*_KEY, "signup_at", *DEMOGRAPHICS)
+    return _activity(days, grid), _rhythm(days, grid), _contacts(contacts, grid), people
 
 
 def _activity(days: ir.Table, grid: ir.Table) -> ir.Table:
@@ -177,59 +168,6 @@ def _rhythm(days: ir.Table, grid: ir.Table) -> ir.Table:
     return _beside(last, summed)
 
 
-def _basket_features(transactions: ir.Table, products: ir.Table, grid: ir.Table) -> ir.Table:
-    """Distinct products and categories per window, favourite categories and their concentration."""
-    spend = _category_spend(transactions, products, grid)
-    # A product or category counts once, by the last day it was bought.
-    age = spend.as_of.delta(spend.day, unit="day")
-    categories = {
-        windowed("categories", days): spend.category.count(where=spend.category.notnull() & (age < days))
-        for days in WINDOWS
-    }
-    counts = {windowed("products", days): spend[windowed("products", days)].sum() for days in WINDOWS}
-    named = spend.category.notnull()
-    amount = named.ifelse(spend.amount, ibis.null(spend.amount.type()))
-    total = amount.sum().over(ibis.window(group_by=_KEY))
-    by_spend = ibis.window(group_by=_KEY, order_by=[named.desc(), spend.amount.desc(), spend.category])
-    ranked = spend.mutate(
-        rank=named.ifelse(ibis.row_number().over(by_spend) + 1, ibis.null("int64")),
-        share=(total > 0).ifelse(_quotient(amount, total), ibis.null("float64")),
-    )
-    # Squares of whole millionths add up exactly; a sum of floats would depend on the order of the threads.
-    millionths = (ranked.share * 1e6).round().cast("int64")
-    favourites = {
-        column: expression
-        for rank in range(1, TOP_CATEGORIES + 1)
-        for column, expression in (
-            (f"top_category_{rank}", ranked.category.max(where=ranked["rank"] == rank)),
-            (f"top_category_{rank}_share", ranked.share.max(where=ranked["rank"] == rank)),
-        )
-    }
-    return ranked.group_by(_KEY).aggregate(
-        **counts,
-        **categories,
-        **favourites,
-        category_concentration=(millionths * millionths).sum().cast("float64") / 1e12,
-    )
-
-
-def _category_spend(transactions: ir.Table, products: ir.Table, grid: ir.Table) -> ir.Table:
-    """Amount, last day and distinct products per customer and category, as the products were filed on the as_of day."""
-    bought = transactions.filter(transactions.customer_id.notnull(), ~transactions.is_return.fill_null(False))
-    lines = bought.select("customer_id", "product_id", "day", "amount").cross_join(grid)
-    lines = lines.filter(lines.day <= lines.as_of, lines.as_of.delta(lines.day, unit="day") < HABIT_DAYS)
-    last = lines.group_by([*_KEY, "product_id"]).aggregate(
-        amount=lines.amount.fill_null(ibis.literal(0, type=MONEY)).sum(), day=lines.day.max()
-    )
-    filed = last.left_join(_valid(products, grid).select("as_of", "product_id", "category"), ["as_of", "product_id"])
-    age = filed.as_of.delta(filed.day, unit="day")
-    return filed.group_by([*_KEY, "category"]).aggregate(
-        amount=filed.amount.sum(),
-        day=filed.day.max(),
-        **{windowed("products", days): filed.count(where=age < days) for days in WINDOWS},
-    )
-
-
 def _contacts(campaign_contacts: ir.Table, grid: ir.Table) -> ir.Table:
     """Contacts and responses per window; controls were not contacted."""
     contacted = campaign_contacts.filter(~campaign_contacts.is_control.fill_null(False))
@@ -255,17 +193,6 @@ def _aged(days: ir.Table, grid: ir.Table) -> ir.Table:
     seen = seen.mutate(age=seen.as_of.delta(seen.day, unit="day"))
     classes = [(seen.age < window, number) for number, window in enumerate(WINDOWS)]
     return seen.mutate(age_class=ibis.cases(*classes, else_=_OLDER))
-
-
-def _is_valid(versions: ir.Table) -> ir.BooleanValue:
-    """Whether a version was valid on the as_of day; `valid_to` is exclusive."""
-    return (versions.valid_from.isnull() | (versions.valid_from <= versions.as_of)) & (
-        versions.valid_to.isnull() | (versions.valid_to > versions.as_of)
-    )
-
-
-def _valid(versions: ir.Table, grid: ir.Table) -> ir.Table:
-    return versions.cross_join(grid).filter(_is_valid(_))
 
 
 def _quotient(numerator: ir.NumericValue, denominator: ir.NumericValue) -> ir.FloatingValue:

@@ -61,7 +61,8 @@ def contacts_table(connection: ibis.BaseBackend, rows: list[dict]) -> ir.Table:
 
 def _table(connection: ibis.BaseBackend, rows: list[dict], columns: dict) -> ir.Table:
     schema = ibis.schema(columns)
-    filled = [{name: row.get(name) for name in schema} for row in rows]
+    known = {"valid_from": date(1990, 1, 1)}
+    filled = [{name: row.get(name, known.get(name)) for name in schema} for row in rows]
     arrow = pa.Table.from_pylist(filled, schema=schema.to_pyarrow())
     return connection.create_table(ibis.util.gen_name("t"), arrow)
 

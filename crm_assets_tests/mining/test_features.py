@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_assets.contracts.features import CUSTOMER_FEATURES, FEATURE_LABELS
+from crm_assets.mining.category_features import as_of_chunks
 from crm_assets.mining.customer_days import customer_days
-from crm_assets.mining.features import as_of_chunks, customer_features
+from crm_assets.mining.features import customer_features
 from crm_assets_tests.mining.feature_tables import (
     contacts_table,
     customers_table,
