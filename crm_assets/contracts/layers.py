@@ -10,7 +10,15 @@ from crm_assets.contracts.model import Column, Shape, Table
 SOURCE = Column("_source", "string", "Source the row came from.", required=True)
 EXPORT_DATE = Column("_export_date", "date", "Date of the export that delivered the row.", required=True)
 FILE = Column("_file", "string", "File within the export.", required=True)
-LINE = Column("_line", "int64", "Row within the file; 1 is the first row of data.", required=True, minimum=1)
+FILE_SHA256 = Column("_file_sha256", "string", "Digest of the file's content.", required=True)
+LINE = Column(
+    "_line",
+    "int64",
+    "Row within the file; 1 is the first row of data, 0 stands for a file that cannot be read.",
+    required=True,
+    minimum=0,
+)
+ERROR = Column("_error", "string", "Why the row, or the whole file, cannot be read; null where it can.")
 DELIVERY = (SOURCE.name, EXPORT_DATE.name)
 """The columns that name a delivery, by which raw and validated tables are partitioned."""
 

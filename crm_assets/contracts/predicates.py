@@ -14,25 +14,33 @@ Violation = tuple[ir.BooleanValue, ir.StringValue]
 """Where a rule is broken (never null), and the reason people read."""
 
 
-def violations(column: Column, value: ir.Value) -> Iterator[Violation]:
+def violations(
+    column: Column, value: ir.Value, text: ir.StringValue | None = None, note: str = ""
+) -> Iterator[Violation]:
     """The rules of a column that a typed value breaks.
 
     Args:
         column: The contract's column.
         value: Its values, already of the column's type.
+        text: As delivered; what is there, but not of the type, is unreadable and not missing.
+        note: Follows the reason that a value is missing, to say why.
 
     Yields:
         A boolean expression that is true where the rule is broken, and the reason, which names the column.
     """
-    text = value.cast("string")
+    printed = value.cast("string")
     if column.required:
-        yield value.isnull(), ibis.literal(f"{column.name}: missing")
+        absent = value.isnull() if text is None else value.isnull().ifelse(text.isnull(), False)
+        yield absent, ibis.literal(f"{column.name}: missing{note}")
     if column.minimum is not None:
-        yield _holds(value < _bound(column, column.minimum)), _reason(column, text, f"is below {column.minimum}")
+        yield _holds(value < _bound(column, column.minimum)), _reason(column, printed, f"is below {column.minimum}")
     if column.maximum is not None:
-        yield _holds(value > _bound(column, column.maximum)), _reason(column, text, f"is above {column.maximum}")
+        yield _holds(value > _bound(column, column.maximum)), _reason(column, printed, f"is above {column.maximum}")
     if column.allowed:
-        yield _holds(value.notin(column.allowed)), _reason(column, text, f"is not one of {', '.join(column.allowed)}")
+        yield (
+            _holds(value.notin(column.allowed)),
+            _reason(column, printed, f"is not one of {', '.join(column.allowed)}"),
+        )
 
 
 def unreadable(column: Column, text: ir.StringValue, value: ir.Value) -> Violation:

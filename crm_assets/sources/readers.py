@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.contracts.layers import FILE, LINE
+from crm_assets.contracts.layers import FILE, FILE_SHA256, LINE
 from crm_assets.sources.deliveries import sha256
 from crm_assets.sources.mapping import CsvOptions, TableMapping, part_of
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
-
-FILE_SHA256 = "_file_sha256"
 
 SMALL_FILE = 2_500_000
 """Bytes; the engine wants a buffer larger than the longest line it allows, 2 MB."""
@@ -85,7 +83,9 @@ def _read_file(backend: "Backend", folder: Path, name: str, csv: CsvOptions) -> 
     except Exception as error:
         raise UnreadableFileError(f"{folder.parent.name}/{folder.name}/{name} cannot be read: {error}") from error
     line = (ibis.row_number() + 1).cast(LINE.dtype)
-    return table.mutate(**{FILE.name: ibis.literal(name), FILE_SHA256: ibis.literal(sha256(path)), LINE.name: line})
+    return table.mutate(
+        **{FILE.name: ibis.literal(name), FILE_SHA256.name: ibis.literal(sha256(path)), LINE.name: line}
+    )
 
 
 def _buffer_size(path: Path) -> int | None:

@@ -1,7 +1,7 @@
 """From the rows of a file to the rows of a canonical table: mapped, typed and judged.
 
-Belongs here: applying a mapping and a contract to every row, in the engine. Not here: removing duplicates or repairing
-values, which is cleaning (`mining/cleaning.py`).
+Belongs here: applying a mapping and a contract to every row, in the engine. Not here: how a text is read as a number or
+a date (`values.py`), removing duplicates or repairing values, which is cleaning (`mining/cleaning.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,29 +12,27 @@ from operator import or_
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.contracts.layers import EXPORT_DATE, FILE, LINE, SOURCE, quarantine
+from crm_assets.contracts.layers import ERROR, EXPORT_DATE, FILE, FILE_SHA256, LINE, SOURCE, quarantine
 from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.predicates import Violation, unreadable, violations
-from crm_assets.lake.functions import parse_timestamp, to_utc
-from crm_assets.sources.mapping import ColumnMapping, MappingError, Source, TableMapping, nearest, part_of
-from crm_assets.sources.readers import FILE_SHA256
-
-TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0", "是")
-FALSE_WORDS = ("false", "f", "no", "n", "0", "0.0", "否")
-
-OFFSET = r":\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
-"""A time that ends with its offset from UTC, such as ``10:00:00Z`` or ``10:00:00+02:00``."""
+from crm_assets.sources.expressions import absent_columns, evaluate
+from crm_assets.sources.mapping import Source, TableMapping, nearest, part_of
+from crm_assets.sources.values import ambiguous_date, text_of, typed
 
 PROVENANCE = (FILE.name, LINE.name, SOURCE.name, EXPORT_DATE.name)
 
-_KEPT = "__kept"
+KEPT = "__kept"
+"""Whether `where` keeps the row."""
+
+_ORDER_UNKNOWN = "' may be day or month first: write `dates: dmy` or `dates: mdy` in the mapping"
 
 
 def judge(raw: ir.Table, source: Source, contract: Table) -> ir.Table:
     """Map, type and judge the raw rows of a source for one canonical table.
 
     Args:
-        raw: The files' own columns, `_file`, `_file_sha256`, `_line`, `_source` and `_export_date`.
+        raw: The files' own columns, `_file`, `_file_sha256`, `_line`, `_source`, `_export_date` and, where rows or
+            files could not be read, `_error`.
         source: The source, which maps this table.
         contract: The canonical table.
 
@@ -44,7 +42,7 @@ def judge(raw: ir.Table, source: Source, contract: Table) -> ir.Table:
         `rejected_rows`, and compute it once (`Engine.held`), since both need all of it.
 
     Raises:
-        MappingError: The mapping names a column or expression that the files cannot give.
+        MappingError: An expression of the mapping is wrong in itself.
     """
     parts = source.tables[contract.name]
     if len(parts) == 1:
@@ -62,18 +60,36 @@ def judge(raw: ir.Table, source: Source, contract: Table) -> ir.Table:
     return reduce(lambda left, right: left.union(right), judged)
 
 
+def headers_of(raw: ir.Table) -> list[str]:
+    """The files' own columns."""
+    return [name for name in raw.columns if name not in (*PROVENANCE, FILE_SHA256.name, ERROR.name)]
+
+
 def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> ir.Table:
-    rows = _with_expressions(raw, mapping, source, contract)
-    rows = rows.mutate(**_typed_columns(rows, mapping, contract, source.timezone))
+    if ERROR.name not in raw.columns:
+        raw = raw.mutate(**{ERROR.name: ibis.null("string")})
+    rows = _with_origins(raw, mapping, source, contract)
+    rows = rows.mutate(**_typed_columns(rows, mapping, source, contract))
+    headers = headers_of(raw)
+    error, kept = rows[ERROR.name], rows[KEPT]
+    broken = reduce(or_, [condition for condition, _ in _broken_rules(rows, mapping, contract, headers)])
     # Each step names its result, so that the engine computes it once a row.
-    rows = rows.mutate(_bad=reduce(or_, [condition for condition, _ in _problems(rows, mapping, contract)]))
-    bad, problems = rows["_bad"], list(_problems(rows, mapping, contract))
+    rows = rows.mutate(_bad=error.notnull() | (broken if mapping.where is None else ~kept | broken))
+    bad, error, kept = rows["_bad"], rows[ERROR.name], rows[KEPT]
+    problems = _broken_rules(rows, mapping, contract, headers)
     reasons = ibis.array([condition.ifelse(reason, ibis.null("string")) for condition, reason in problems])
-    delivered = {name: rows[name] for name in raw.columns if name not in (*PROVENANCE, FILE_SHA256)}
+    left_out = f"left out by the mapping: not ({mapping.where}){_note(absent_columns(mapping.where, headers), headers)}"
+    delivered = {name: rows[name] for name in headers} or {ERROR.name: error}
     return rows.select(
         **{column.name: rows[_value(column.name)] for column in contract.columns},
         **{name: rows[name] for name in PROVENANCE},
-        _reasons=bad.ifelse(reasons.filter(lambda reason: reason.notnull()), ibis.null("array<string>")),
+        _reasons=ibis.cases(
+            (~bad, ibis.null("array<string>")),
+            # What cannot be read, or was left out on purpose, is not judged besides.
+            (error.notnull(), ibis.array([error])),
+            (~kept, ibis.array([ibis.literal(left_out)])),
+            else_=reasons.filter(lambda reason: reason.notnull()),
+        ),
         _raw_row=bad.ifelse(ibis.struct(delivered).cast("json").cast("string"), ibis.null("string")),
     )
 
@@ -89,47 +105,64 @@ def rejected_rows(judged: ir.Table, contract: Table) -> ir.Table:
     return rejected.mutate(table_name=ibis.literal(contract.name)).select(*quarantine(contract).by_name)
 
 
-def _typed_columns(rows: ir.Table, mapping: TableMapping, contract: Table, timezone: str) -> dict[str, ir.Value]:
-    return {
-        _value(column.name): _typed(rows[_origin(column.name)], column, mapping.columns[column.name], timezone)
-        if column.name in mapping.columns
-        else ibis.null(column.dtype)
-        for column in contract.columns
-    }
+def _typed_columns(rows: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> dict[str, ir.Value]:
+    def value(column: Column) -> ir.Value:
+        if column.name not in mapping.columns:
+            return ibis.null(column.dtype)
+        found = typed(rows[_origin(column.name)], column, mapping.columns[column.name], mapping, source.timezone)
+        return ibis.literal(source.id_prefix) + found if source.id_prefix and _is_identifier(column) else found
+
+    return {_value(column.name): value(column) for column in contract.columns}
 
 
-def _problems(rows: ir.Table, mapping: TableMapping, contract: Table) -> Iterator[Violation]:
-    broken = _broken_rules(rows, mapping, contract)
-    if not mapping.where:
-        yield from broken
-        return
-    yield ~rows[_KEPT], ibis.literal(f"left out by the mapping: not ({mapping.where})")
-    for condition, reason in broken:
-        # A row that was left out on purpose is not judged besides.
-        yield rows[_KEPT] & condition, reason
+def _is_identifier(column: Column) -> bool:
+    # The line of an order is numbered within it, so the order's own prefix tells it from others.
+    return column.name.endswith("_id") and column.name != "line_id"
 
 
-def _broken_rules(rows: ir.Table, mapping: TableMapping, contract: Table) -> Iterator[Violation]:
+def _broken_rules(
+    rows: ir.Table, mapping: TableMapping, contract: Table, headers: Sequence[str]
+) -> Iterator[Violation]:
     for column in contract.columns:
         if column.name not in mapping.columns:
             continue
-        value = rows[_value(column.name)]
+        origin = mapping.columns[column.name]
+        value, text = rows[_value(column.name)], text_of(rows[_origin(column.name)])
         if column.dtype != "string":
-            yield unreadable(column, _text(rows[_origin(column.name)]), value)
-        yield from violations(column, value)
+            condition, reason = unreadable(column, text, value)
+            if column.dtype in ("date", "timestamp") and not (origin.format or mapping.dates):
+                unknown = ibis.literal(f"{column.name}: '") + text + ibis.literal(_ORDER_UNKNOWN)
+                reason = ambiguous_date(text).ifelse(unknown, reason)
+            yield condition, reason
+        wanted = origin.columns if origin.column else absent_columns(origin.sql, headers)
+        absent = [] if any(name in headers for name in wanted) else wanted
+        yield from violations(
+            column, value, text if column.dtype != "string" else None, _note(absent, headers) if column.required else ""
+        )
         if column.name == contract.event_time:
             yield _after_the_export(rows, column, value)
 
 
-def _with_expressions(raw: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> ir.Table:
+def _note(absent: Sequence[str], headers: Sequence[str]) -> str:
+    """That a file lacks columns that were named, with the header that may be meant."""
+    if not absent:
+        return ""
+    names = " or ".join(map(repr, absent))
+    hint = next(filter(None, (nearest(name, headers) for name in absent)), None)
+    shown = ", ".join(headers[:6]) + (", ..." if len(headers) > 6 else "")
+    return f", since the file has no column {names}{hint or f'; it has: {shown[:160]}'}"
+
+
+def _with_origins(raw: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> ir.Table:
     """The raw rows with one column per mapped column, still as delivered, and whether `where` keeps the row."""
     expressions = {_origin(name): column.sql for name, column in mapping.columns.items() if column.sql}
-    rows = _evaluate(raw, {**expressions, _KEPT: mapping.where or "true"}, source, contract)
+    place = f"{source.source}.yaml: {contract.name}"
+    rows = evaluate(raw, expressions, mapping.where, KEPT, headers_of(raw), lambda name: f"{place}.{_named(name)}")
     others: dict[str, ir.Value] = {}
     for name, column in mapping.columns.items():
-        _require_columns(column, raw, mapping, source, contract, name)
         if column.column:
-            others[_origin(name)] = _recoded(_first_of(rows, column.column), column.values)
+            found = _first_of(rows, column.column)
+            others[_origin(name)] = _recoded(found, column.values) if column.values else found
         elif column.value is not None:
             others[_origin(name)] = ibis.literal(column.value)
     rows = rows.mutate(**others) if others else rows
@@ -139,106 +172,23 @@ def _with_expressions(raw: ir.Table, mapping: TableMapping, source: Source, cont
 
 def _row_number(rows: ir.Table, keys: Sequence[str]) -> ir.IntegerValue:
     """Numbers from 1 within columns of the file, or of the canonical table, in file order."""
-    within = [rows[_origin(key)] if _origin(key) in rows.columns else rows[key] for key in keys]
+    names = [_origin(key) if _origin(key) in rows.columns else key for key in keys]
+    within = [rows[name] for name in names if name in rows.columns]
     file = [rows[SOURCE.name], rows[EXPORT_DATE.name], rows[FILE.name]]
     return ibis.row_number().over(group_by=[*file, *within], order_by=rows[LINE.name]) + 1
 
 
-def _evaluate(raw: ir.Table, expressions: Mapping[str, str], source: Source, contract: Table) -> ir.Table:
-    def query(wanted: Mapping[str, str]) -> ir.Table:
-        columns = ", ".join(
-            f"coalesce(try({sql}), false) AS {name}" if name == _KEPT else f'try({sql}) AS "{name}"'
-            for name, sql in wanted.items()
-        )
-        return raw.alias("delivered").sql(f"SELECT *, {columns} FROM delivered", dialect="duckdb")
-
-    try:
-        return query(expressions)
-    except Exception as whole:
-        for name, sql in expressions.items():
-            try:
-                query({name: sql})
-            except Exception as error:
-                place = "where" if name == _KEPT else name.removeprefix(_origin(""))
-                raise MappingError(
-                    f"{source.source}.yaml: {contract.name}.{place}: the expression {sql!r} cannot be evaluated: {error}"
-                ) from error
-        raise whole
-
-
 def _first_of(rows: ir.Table, names: Sequence[str]) -> ir.Value:
-    """The first of these columns that has a value."""
+    """The first of these columns that has a value; null where the file has none of them."""
     found = [rows[name] for name in names if name in rows.columns]
-    return found[0] if len(found) == 1 else ibis.coalesce(*map(_text, found))
+    if not found:
+        return ibis.null("string")
+    return found[0] if len(found) == 1 else ibis.coalesce(*map(text_of, found))
 
 
-def _require_columns(
-    column: ColumnMapping, raw: ir.Table, mapping: TableMapping, source: Source, contract: Table, name: str
-) -> None:
-    if column.column and any(name in raw.columns for name in column.column):
-        return
-    for wanted in column.columns:
-        if wanted not in raw.columns and not (column.row_number and wanted in mapping.columns):
-            headers = [header for header in raw.columns if header not in (*PROVENANCE, FILE_SHA256)]
-            raise MappingError(
-                f"{source.source}.yaml: {contract.name}.{name} reads column {wanted!r}, which "
-                f"{mapping.files} does not have{nearest(wanted, headers)}; "
-                f"its columns: {', '.join(headers)}"
-            )
-
-
-def _recoded(value: ir.Value, replacements: Mapping[str, str] | None) -> ir.Value:
-    if not replacements:
-        return value
-    text = _text(value)
+def _recoded(value: ir.Value, replacements: Mapping[str, str]) -> ir.Value:
+    text = text_of(value)
     return ibis.cases(*[(text == old, ibis.literal(new)) for old, new in replacements.items()], else_=text)
-
-
-def _typed(origin: ir.Value, column: Column, mapping: ColumnMapping, timezone: str) -> ir.Value:
-    """The delivered value in the contract's type, null where it is not of that type."""
-    delivered = origin.type()
-    if column.dtype == "string":
-        return _text(origin)
-    if column.dtype == "boolean":
-        if delivered.is_boolean():
-            return origin
-        word = _text(origin).lower()
-        return ibis.cases((word.isin(TRUE_WORDS), True), (word.isin(FALSE_WORDS), False), else_=ibis.null("boolean"))
-    if column.dtype in ("date", "timestamp"):
-        if delivered.is_temporal():
-            moment = origin.cast("timestamp")
-        elif mapping.format:
-            moment = parse_timestamp(_text(origin), mapping.format)
-        else:
-            moment = _text(origin).try_cast("timestamp")
-        if column.dtype == "date":
-            return moment.cast("date")
-        return _in_utc(moment, origin, mapping.format, timezone)
-    return (origin if delivered.is_numeric() else _text(origin)).try_cast(column.dtype)
-
-
-def _in_utc(moment: ir.TimestampValue, origin: ir.Value, format: str | None, timezone: str) -> ir.TimestampValue:
-    """The UTC time of a delivered time: values that say their offset are read by it, the others are local."""
-    delivered = origin.type()
-    if getattr(delivered, "timezone", None) or (format and "%z" in format):
-        return moment
-    local = to_utc(moment, timezone)
-    if delivered.is_temporal() or format:
-        return local
-    text = _text(origin)
-    # Reading an offset takes the engine six times as long, so only where there is one.
-    return text.re_search(OFFSET).ifelse(text.try_cast("timestamp('UTC')").cast("timestamp"), local)
-
-
-def _text(value: ir.Value) -> ir.StringValue:
-    """The delivered value as text, without surrounding blanks; null where nothing is left."""
-    if value.type().is_floating():
-        # Identifiers that a file holds as floating-point numbers are whole numbers with lost zeros.
-        whole = value == value.floor()
-        text = whole.ifelse(value.try_cast("int64").cast("string"), value.cast("string"))
-    else:
-        text = value.cast("string")
-    return text.strip().nullif("")
 
 
 def _after_the_export(rows: ir.Table, column: Column, value: ir.Value) -> Violation:
@@ -246,6 +196,10 @@ def _after_the_export(rows: ir.Table, column: Column, value: ir.Value) -> Violat
     latest = rows[EXPORT_DATE.name].cast("timestamp") + ibis.interval(timedelta(days=2))
     reason = ibis.literal(f"{column.name}: '") + value.cast("string") + ibis.literal("' is after the export")
     return (value >= latest).fill_null(False), reason
+
+
+def _named(name: str) -> str:
+    return "where" if name == KEPT else name.removeprefix(_origin(""))
 
 
 def _origin(name: str) -> str:
