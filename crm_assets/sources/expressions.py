@@ -6,6 +6,7 @@ Belongs here: evaluating `sql` and `where`, and what they name. Not here: what b
 from collections.abc import Callable, Mapping, Sequence
 
 import ibis.expr.types as ir
+from ibis.util import gen_name
 
 from crm_assets.lake.engine import quote_name
 from crm_assets.sources.mapping import MappingError
@@ -57,12 +58,14 @@ def evaluate(
             f"coalesce(try({sql}), false) AS {name}" if name == kept else f"try({sql}) AS {quote_name(name)}"
             for name, sql in wanted.items()
         )
+        # Tables of several parts and sources meet in one query, where a name may stand for one of them only.
+        delivered = gen_name("delivered")
         if not absent:
-            return raw.alias("delivered").sql(f"SELECT *, {columns} FROM delivered", dialect="duckdb")
+            return raw.alias(delivered).sql(f"SELECT *, {columns} FROM {delivered}", dialect="duckdb")
         nulls = ", ".join(f"NULL AS {quote_name(name)}" for name in absent)
         without = ", ".join(map(quote_name, absent))
-        return raw.alias("delivered").sql(
-            f"SELECT * EXCLUDE ({without}), {columns} FROM (SELECT *, {nulls} FROM delivered)", dialect="duckdb"
+        return raw.alias(delivered).sql(
+            f"SELECT * EXCLUDE ({without}), {columns} FROM (SELECT *, {nulls} FROM {delivered})", dialect="duckdb"
         )
 
     wanted = {**expressions, kept: where or "true"}
