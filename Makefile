@@ -41,8 +41,9 @@ bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
 	$(BIN)/python benchmarks/rules_vs_mlxtend.py
 	$(BIN)/python benchmarks/demo_vs_pandas.py
 
-docs: $(INSTALLED)  ## Write docs/tables.md from the contracts.
+docs: $(INSTALLED)  ## Write docs/tables.md and docs/mapping.schema.json from the contracts.
 	$(BIN)/python -m crm_assets.contracts.docs docs/tables.md
+	$(BIN)/python -m crm_assets.sources.schema docs/mapping.schema.json
 
 clean:  ## Remove .venv and caches; ./data stays.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,4 +1,4 @@
-"""The command line: `crm-assets demo | run | status | sql`.
+"""The command line: `crm-assets demo | run | status | sql | sources`.
 
 Belongs here: arguments and what is printed. Not here: what a command does (`runs.py`, `status.py`, `demo.py`).
 """
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from crm_assets.runs import Runs
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+sources_app = typer.Typer(no_args_is_help=True, help="List, check and draft the mappings of sources.")
+app.add_typer(sources_app, name="sources")
 console = Console(stderr=True)
 
 WIDE = 240
@@ -120,6 +122,96 @@ def sql(
             _print_rows(result, format)
     except duckdb.Error as error:
         _fail(str(error))
+
+
+@sources_app.command("list")
+def list_sources(home: Home = None) -> None:
+    """List bundled and own sources with the tables they deliver."""
+    from crm_assets.sources.mapping import MappingError, own_and_bundled, read_source
+
+    for path, is_own in own_and_bundled(_settings(home).sources):
+        try:
+            tables = ", ".join(read_source(path).tables)
+        except MappingError as error:
+            tables = f"cannot be used: {str(error).splitlines()[0]}"
+        typer.echo(f"{path.stem}  {'own' if is_own else 'bundled'}  {tables}")
+
+
+@sources_app.command("check")
+def check_sources(
+    source: Annotated[str | None, typer.Argument(help="One source.", show_default="every source with exports")] = None,
+    files: Annotated[list[Path] | None, typer.Option("--files", "-f", help="Files in place of what landed.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each file that are judged.")] = 1000,
+    all_exports: Annotated[bool, typer.Option("--all", help="Every export, not the newest alone.")] = False,
+    home: Home = None,
+) -> None:
+    """Read mappings and files, and say what is wrong before anything runs; exit code 1 where something is."""
+    from crm_assets.definitions import lake_of
+    from crm_assets.sources.check import check_source
+    from crm_assets.sources.landed import landed_files, mappings_to_check
+    from crm_assets.sources.mapping import MappingError, read_source
+
+    settings = _settings(home)
+    problems = 0
+    try:
+        chosen = mappings_to_check(settings.sources, settings.exports, source, files or [])
+    except MappingError as error:
+        _fail(str(error))
+    for path in chosen:
+        try:
+            mapping = read_source(path)
+        except MappingError as error:
+            typer.echo("\n".join(f"problem  {line}" for line in str(error).splitlines()))
+            problems += 1
+            continue
+        landed = landed_files(settings.exports, mapping.source, files or [], all_exports)
+        report = check_source(lake_of(settings).engine, mapping, landed, rows)
+        problems += len(report.problems)
+        for finding in report.findings:
+            typer.echo(f"{'problem' if finding.is_problem else 'note':7}  {finding.place}: {finding.message}")
+        for judged in report.judged:
+            state = "ok" if judged.valid else "none"
+            typer.echo(
+                f"{state:7}  {judged.file}: {judged.table}: {judged.rows:,} rows, "
+                f"{judged.valid:,} valid, {judged.rejected:,} rejected"
+            )
+    if problems:
+        _fail(f"{problems} problem{'s' if problems > 1 else ''}")
+
+
+@sources_app.command("sketch")
+def sketch_source(
+    files: Annotated[list[Path], typer.Argument(help="Exports of an unknown form.", exists=True, dir_okay=False)],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the source.", show_default="the output's or folder's")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write, which must not exist.")] = None,
+    home: Home = None,
+) -> None:
+    """Draft a mapping from exports, for you to finish: `# ?` marks what was guessed, TODO what is missing."""
+    from crm_assets.definitions import lake_of
+    from crm_assets.sources.sketch import sketch
+
+    if output and output.exists():
+        _fail(f"{output} exists; choose another name or take it away")
+    try:
+        draft = sketch(lake_of(_settings(home)).engine, files, name or (output.stem if output else None))
+    except ValueError as error:
+        _fail(str(error))
+    if output is None:
+        typer.echo(draft, nl=False)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(draft, "utf-8")
+    typer.echo(f"{output}: look at what is marked `# ?` and TODO, then `crm-assets sources check {output.stem}`")
+
+
+@sources_app.command("schema")
+def mapping_schema() -> None:
+    """Print the JSON Schema of mappings, for editors."""
+    from crm_assets.sources.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
 
 
 @app.command(hidden=True)

@@ -178,6 +178,11 @@ def read_source(path: Path) -> Source:
 
 def read_sources(folder: Path) -> dict[str, Source]:
     """The bundled sources and the user's own in `folder`, by name; a user's own replaces a bundled one."""
-    bundled = Path(str(resources.files(__package__)))
-    found = [*sorted(bundled.glob("*.yaml")), *sorted(folder.glob("*.yaml"))]
-    return {source.source: source for source in map(read_source, found)}
+    return {source.source: source for source in (read_source(path) for path, _ in own_and_bundled(folder))}
+
+
+def own_and_bundled(folder: Path) -> list[tuple[Path, bool]]:
+    """The files of the bundled sources and the user's own in `folder`, and whether each is the user's own."""
+    found = {path.stem: (path, False) for path in sorted(Path(str(resources.files(__package__))).glob("*.yaml"))}
+    found |= {path.stem: (path, True) for path in sorted(folder.glob("*.yaml"))}
+    return list(found.values())
