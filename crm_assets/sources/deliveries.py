@@ -89,8 +89,12 @@ def sha256(path: Path) -> str:
 
 
 def tables_of(source: Source, file: str) -> list[str]:
-    """Canonical tables that a file of this name feeds."""
-    return [name for name, parts in source.tables.items() if part_of(parts, file)]
+    """Canonical tables that a file of this name feeds, by its rows or by what they are looked up for."""
+    return [
+        name
+        for name, parts in source.tables.items()
+        if part_of(parts, file) or any(Path(file).match(lookup.files) for part in parts for lookup in part.lookup)
+    ]
 
 
 def _is_dated(folder: Path) -> bool:

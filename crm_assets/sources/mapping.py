@@ -75,6 +75,23 @@ class CsvOptions(_Model):
     header: bool | int | None = Field(None, description="Whether there is a header, or the line it stands on, from 1.")
 
 
+class FillDown(_Model):
+    """Columns that stand on the first row of a group only, such as those of an order on its first line."""
+
+    within: tuple[str, ...] = Field(min_length=1, description="Columns that say which rows belong together.")
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="Columns that, where empty, have the value of the row above, in the same file."
+    )
+
+
+class Lookup(_Model):
+    """Columns of another file of the delivery, such as those of the order for its lines."""
+
+    files: str = Field(description="Glob of file names within the delivery.")
+    match: Mapping[str, str] = Field(min_length=1, description="Column of this file to the same key of the other file.")
+    prefix: str = Field(min_length=1, description="Put before the names of the other file's columns.")
+
+
 class TableMapping(_Model):
     """How rows of one canonical table are read from some files of a delivery."""
 
@@ -88,6 +105,8 @@ class TableMapping(_Model):
     deleted: Literal["by_absence"] | None = Field(
         None, description="Each export holds every row, so that one missing from a later export was deleted."
     )
+    lookup: tuple[Lookup, ...] = Field((), description="Columns to take from other files of the delivery.")
+    fill_down: FillDown | None = Field(None, description="Values to repeat on the rows below.")
     where: str | None = Field(None, description="Rows to keep, DuckDB's dialect; the others go to quarantine.")
     columns: Mapping[str, Annotated[ColumnMapping, BeforeValidator(_short_form)]]
 
@@ -151,13 +170,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def read_source(path: Path) -> Source:
-    """Read one mapping.
+    """Read one mapping, with what it takes from the bundled one that it extends.
 
     Raises:
         MappingError: It is not YAML, or not a mapping of this form.
     """
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        document = _extended(path, yaml.safe_load(path.read_text("utf-8")))
         source = Source.model_validate(document)
     except UnicodeDecodeError as error:
         raise MappingError(f"{path.name} is not UTF-8: {error}; save it in that encoding") from error
@@ -176,6 +195,26 @@ def read_source(path: Path) -> Source:
     return source
 
 
+def _extended(path: Path, document: Any) -> Any:
+    """The document over the bundled mapping that it extends: its tables replace those of the same name."""
+    if not isinstance(document, dict) or "extends" not in document:
+        return document
+    name = document["extends"]
+    bundled = _bundled()
+    if name not in bundled:
+        raise MappingError(f"{path.name}: extends: there is no bundled source {name!r}{nearest(str(name), bundled)}")
+    base = yaml.safe_load(bundled[name].read_text("utf-8"))
+    own = {key: value for key, value in document.items() if key != "extends"}
+    if not isinstance(own.get("tables", {}), dict):
+        return own
+    return {**base, **own, "tables": {**base["tables"], **own.get("tables", {})}}
+
+
+def _bundled() -> dict[str, Path]:
+    folder = Path(str(resources.files(__package__)))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
 def read_sources(folder: Path) -> dict[str, Source]:
     """The bundled sources and the user's own in `folder`, by name; a user's own replaces a bundled one."""
     return {source.source: source for source in (read_source(path) for path, _ in own_and_bundled(folder))}
@@ -183,6 +222,6 @@ def read_sources(folder: Path) -> dict[str, Source]:
 
 def own_and_bundled(folder: Path) -> list[tuple[Path, bool]]:
     """The files of the bundled sources and the user's own in `folder`, and whether each is the user's own."""
-    found = {path.stem: (path, False) for path in sorted(Path(str(resources.files(__package__))).glob("*.yaml"))}
+    found = {name: (path, False) for name, path in _bundled().items()}
     found |= {path.stem: (path, True) for path in sorted(folder.glob("*.yaml"))}
     return list(found.values())

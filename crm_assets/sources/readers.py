@@ -4,6 +4,7 @@ Belongs here: file formats. Not here: what the columns mean (`mapping.py`, `rows
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import FILE, FILE_SHA256, LINE
 from crm_assets.sources.deliveries import sha256
+from crm_assets.sources.filling import look_up
 from crm_assets.sources.mapping import CsvOptions, TableMapping, part_of
 
 if TYPE_CHECKING:
@@ -46,7 +48,18 @@ def read_files(
         UnreadableFileError: A file's format is unknown, or its content is not of its format.
     """
     matching = [(name, part) for name in files if (part := part_of(parts, name))]
-    tables = [_read_file(backend, folder, name, part.csv) for name, part in matching]
+    tables = [
+        look_up(
+            _read_file(backend, folder, name, part.csv), part.lookup, partial(_others, backend, folder, part, files)
+        )
+        for name, part in matching
+    ]
+    return union_by_name(tables) if tables else None
+
+
+def _others(backend: "Backend", folder: Path, part: TableMapping, files: Sequence[str], glob: str) -> ir.Table | None:
+    """The rows of the files that a lookup names, written as those of the part."""
+    tables = [_read_file(backend, folder, name, part.csv) for name in files if Path(name).match(glob)]
     return union_by_name(tables) if tables else None
 
 

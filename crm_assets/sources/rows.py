@@ -16,6 +16,7 @@ from crm_assets.contracts.layers import ERROR, EXPORT_DATE, FILE, FILE_SHA256, L
 from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.predicates import Violation, unreadable, violations
 from crm_assets.sources.expressions import absent_columns, evaluate
+from crm_assets.sources.filling import as_delivered, fill_down
 from crm_assets.sources.mapping import Source, TableMapping, nearest, part_of
 from crm_assets.sources.values import ambiguous_date, text_of, typed
 
@@ -68,9 +69,9 @@ def headers_of(raw: ir.Table) -> list[str]:
 def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> ir.Table:
     if ERROR.name not in raw.columns:
         raw = raw.mutate(**{ERROR.name: ibis.null("string")})
-    rows = _with_origins(raw, mapping, source, contract)
-    rows = rows.mutate(**_typed_columns(rows, mapping, source, contract))
     headers = headers_of(raw)
+    rows = _with_origins(fill_down(raw, mapping.fill_down), mapping, source, contract)
+    rows = rows.mutate(**_typed_columns(rows, mapping, source, contract))
     error, kept = rows[ERROR.name], rows[KEPT]
     broken = reduce(or_, [condition for condition, _ in _broken_rules(rows, mapping, contract, headers)])
     # Each step names its result, so that the engine computes it once a row.
@@ -79,7 +80,7 @@ def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: 
     problems = _broken_rules(rows, mapping, contract, headers)
     reasons = ibis.array([condition.ifelse(reason, ibis.null("string")) for condition, reason in problems])
     left_out = f"left out by the mapping: not ({mapping.where}){_note(absent_columns(mapping.where, headers), headers)}"
-    delivered = {name: rows[name] for name in headers} or {ERROR.name: error}
+    delivered = {name: as_delivered(rows, name) for name in headers} or {ERROR.name: error}
     return rows.select(
         **{column.name: rows[_value(column.name)] for column in contract.columns},
         **{name: rows[name] for name in PROVENANCE},

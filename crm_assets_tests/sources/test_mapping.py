@@ -107,3 +107,24 @@ def test_the_user_s_own_source_joins_the_bundled_ones_and_replaces_one_of_the_sa
 def test_a_name_like_no_other_gives_no_hint():
     assert nearest("zzz", ["customers", "products"]) == ""
     assert nearest("product", ["customers", "products"]) == "; did you mean 'products'?"
+
+
+def test_a_mapping_extends_a_bundled_one_and_changes_what_it_names(tmp_path):
+    (tmp_path / "grocer.yaml").write_text(
+        "source: grocer\nextends: complete_journey\ntimezone: Asia/Shanghai\n"
+        "tables: {products: {files: items.csv, columns: {product_id: sku}}}\n",
+        "utf-8",
+    )
+    sources = read_sources(tmp_path)
+    bundled, own = sources["complete_journey"], sources["grocer"]
+    assert own.timezone == "Asia/Shanghai"
+    assert own.tables["transactions"] == bundled.tables["transactions"]
+    assert own.tables["products"][0].files == "items.csv"
+    assert bundled.timezone == "UTC"
+
+
+def test_a_mapping_that_extends_an_unknown_source_is_told_the_nearest(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("source: mine\nextends: complete_journy\n", "utf-8")
+    with pytest.raises(MappingError, match="no bundled source 'complete_journy'; did you mean 'complete_journey'"):
+        read_source(path)
