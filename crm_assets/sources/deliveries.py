@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from crm_assets.sources.mapping import Source, part_of
+from crm_assets.sources.mapping import Source, matches, part_of
 
 
 @dataclass(frozen=True, order=True)
@@ -93,7 +93,7 @@ def tables_of(source: Source, file: str) -> list[str]:
     return [
         name
         for name, parts in source.tables.items()
-        if part_of(parts, file) or any(Path(file).match(lookup.files) for part in parts for lookup in part.lookup)
+        if part_of(parts, file) or any(matches(lookup.files, file) for part in parts for lookup in part.lookup)
     ]
 
 

@@ -18,6 +18,8 @@ _LINE = "__line_of_"
 def fill_down(rows: ir.Table, wanted: FillDown | None) -> ir.Table:
     """Give empty values that of the nearest row above with the same `within`, in the same file.
 
+    A row whose `within` is empty belongs to the row above it.
+
     Args:
         rows: Raw rows; columns of `wanted` that they lack are passed over.
         wanted: What to fill; None changes nothing.
@@ -27,22 +29,25 @@ def fill_down(rows: ir.Table, wanted: FillDown | None) -> ir.Table:
     """
     if wanted is None:
         return rows
-    within = [rows[name] for name in wanted.within if name in rows.columns]
-    columns = [name for name in wanted.columns if name in rows.columns and name not in wanted.within]
+    within = [name for name in wanted.within if name in rows.columns]
+    columns = [name for name in wanted.columns if name in rows.columns and name not in within]
     if not within or not columns:
         return rows
-    group = [rows[SOURCE.name], rows[EXPORT_DATE.name], rows[FILE.name], *within]
-    above = ibis.window(group_by=group, order_by=rows[LINE.name], following=0)
-    # The engine's last_value keeps nulls here, so: the line of the nearest value above, then the value of that line.
+    kept = rows.mutate(**{f"{_DELIVERED}{name}": rows[name] for name in (*within, *columns)})
+    file = [SOURCE.name, EXPORT_DATE.name, FILE.name]
+    return _from_above(_from_above(kept, within, file), columns, [*file, *within])
+
+
+def _from_above(rows: ir.Table, columns: Sequence[str], group: Sequence[str]) -> ir.Table:
+    """Fill columns within the group; ibis's last keeps nulls, so: the nearest filled line, then the value of that line."""
+    above = ibis.window(group_by=list(group), order_by=LINE.name, following=0)
     lines = {
         f"{_LINE}{name}": _given(rows[name]).notnull().ifelse(rows[LINE.name], ibis.null("int64")).max().over(above)
         for name in columns
     }
-    placed = rows.mutate(**lines, **{f"{_DELIVERED}{name}": rows[name] for name in columns})
-    names = [column.get_name() for column in group]
-    return placed.mutate(
-        **{name: _given(placed[name]).max().over(group_by=[*names, f"{_LINE}{name}"]) for name in columns}
-    ).drop(*lines)
+    placed = rows.mutate(**lines)
+    values = {name: _given(placed[name]).max().over(group_by=[*group, f"{_LINE}{name}"]) for name in columns}
+    return placed.mutate(**values).drop(*lines)
 
 
 def as_delivered(rows: ir.Table, name: str) -> ir.Value:
@@ -51,13 +56,13 @@ def as_delivered(rows: ir.Table, name: str) -> ir.Value:
     return rows[before if before in rows.columns else name]
 
 
-def look_up(rows: ir.Table, wanted: Sequence[Lookup], read: Callable[[str], ir.Table | None]) -> ir.Table:
+def look_up(rows: ir.Table, wanted: Sequence[Lookup], read: Callable[[Sequence[str]], ir.Table | None]) -> ir.Table:
     """Add the columns of rows of other files, each under its prefix.
 
     Args:
         rows: Rows of one file, with `_file` and `_line`.
         wanted: Which files, and which of their rows goes to which row.
-        read: The rows of the delivery's files that match a glob, or None when there are none.
+        read: The rows of the delivery's files that match some globs, or None when there are none.
 
     Returns:
         The same rows in the same order. Of several rows with the key, the last one counts. A column that the rows have

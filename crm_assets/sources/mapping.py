@@ -27,10 +27,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _one_or_more(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
 class ColumnMapping(_Model):
     """Where a canonical column comes from: exactly one of `column`, `sql`, `row_number` or `value`."""
 
-    column: tuple[str, ...] | None = Field(
+    column: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = Field(
         None,
         description="A column of the file; of several names, such as those of two languages, the first with a value.",
     )
@@ -41,11 +45,6 @@ class ColumnMapping(_Model):
         None, description="Number rows within these columns, canonical or of the file, in file order."
     )
     value: str | int | float | bool | None = Field(None, description="The same value for every row.")
-
-    @field_validator("column", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        return (given,) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _one_origin(self) -> "ColumnMapping":
@@ -78,7 +77,9 @@ class CsvOptions(_Model):
 class FillDown(_Model):
     """Columns that stand on the first row of a group only, such as those of an order on its first line."""
 
-    within: tuple[str, ...] = Field(min_length=1, description="Columns that say which rows belong together.")
+    within: tuple[str, ...] = Field(
+        min_length=1, description="Columns that say which rows belong together; an empty one is that of the row above."
+    )
     columns: tuple[str, ...] = Field(
         min_length=1, description="Columns that, where empty, have the value of the row above, in the same file."
     )
@@ -87,7 +88,9 @@ class FillDown(_Model):
 class Lookup(_Model):
     """Columns of another file of the delivery, such as those of the order for its lines."""
 
-    files: str = Field(description="Glob of file names within the delivery.")
+    files: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = Field(
+        description="Glob of file names within the delivery, or several of them."
+    )
     match: Mapping[str, str] = Field(min_length=1, description="Column of this file to the same key of the other file.")
     prefix: str = Field(min_length=1, description="Put before the names of the other file's columns.")
 
@@ -95,7 +98,9 @@ class Lookup(_Model):
 class TableMapping(_Model):
     """How rows of one canonical table are read from some files of a delivery."""
 
-    files: str = Field(description="Glob of file names within the delivery.")
+    files: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = Field(
+        description="Glob of file names within the delivery, or several of them."
+    )
     csv: CsvOptions = Field(default_factory=lambda: CsvOptions.model_validate({}))
     sheet: str | None = Field(None, description="Sheet of a workbook; by default the first one that holds rows.")
     decimal: Literal[".", ","] = Field(".", description="The decimal sign of numbers in text.")
@@ -160,7 +165,12 @@ class Source(_Model):
 
 def part_of(parts: Sequence[TableMapping], file: str) -> TableMapping | None:
     """The part of a table's mapping that reads a file: the first whose glob matches its name."""
-    return next((part for part in parts if Path(file).match(part.files)), None)
+    return next((part for part in parts if matches(part.files, file)), None)
+
+
+def matches(globs: Iterable[str], file: str) -> bool:
+    """Whether the name of a delivery's file fits one of the globs."""
+    return any(Path(file).match(glob) for glob in globs)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

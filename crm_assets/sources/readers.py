@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 from crm_assets.contracts.layers import FILE, FILE_SHA256, LINE
 from crm_assets.sources.deliveries import sha256
 from crm_assets.sources.filling import look_up
-from crm_assets.sources.mapping import CsvOptions, TableMapping, part_of
+from crm_assets.sources.mapping import CsvOptions, TableMapping, matches, part_of
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -57,9 +57,11 @@ def read_files(
     return union_by_name(tables) if tables else None
 
 
-def _others(backend: "Backend", folder: Path, part: TableMapping, files: Sequence[str], glob: str) -> ir.Table | None:
+def _others(
+    backend: "Backend", folder: Path, part: TableMapping, files: Sequence[str], globs: Sequence[str]
+) -> ir.Table | None:
     """The rows of the files that a lookup names, written as those of the part."""
-    tables = [_read_file(backend, folder, name, part.csv) for name in files if Path(name).match(glob)]
+    tables = [_read_file(backend, folder, name, part.csv) for name in files if matches(globs, name)]
     return union_by_name(tables) if tables else None
 
 

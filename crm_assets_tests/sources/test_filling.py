@@ -126,3 +126,18 @@ def test_a_column_that_the_file_has_itself_is_not_looked_up(engine, folder):
     own = LINES.replace("Paid\n", "Paid,Order.AccountId\n").replace(".00\n", ".00,own\n")
     raw = raw_of(engine, folder(lines=own, orders=ORDERS), source_of(lookup=[lookup]), ["lines.csv", "orders.csv"])
     assert {row["Order.AccountId"] for row in raw.to_pyarrow().to_pylist()} == {"own"}
+
+
+def test_a_row_without_its_order_belongs_to_the_row_above(engine, folder):
+    source = source_of(fill_down={"within": ["Name"], "columns": ["Email", "At"]})
+    lines = (
+        "Name,Email,At,Sku,Units,Paid\n#1,ann@example.com,2024-03-01,a,1,5\n,,,b,1,5\n#2,,2024-03-02,a,1,5\n,,,c,1,5\n"
+    )
+    raw = raw_of(engine, folder(lines=lines), source, ["lines.csv"])
+    rows = judge(raw, source, CANONICAL["transactions"]).order_by("_line").to_pyarrow().to_pylist()
+    assert [(row["order_id"], row["line_id"], row["customer_id"]) for row in rows] == [
+        ("#1", "1", "ann@example.com"),
+        ("#1", "2", "ann@example.com"),
+        ("#2", "1", None),
+        ("#2", "2", None),
+    ]

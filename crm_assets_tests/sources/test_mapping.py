@@ -119,7 +119,7 @@ def test_a_mapping_extends_a_bundled_one_and_changes_what_it_names(tmp_path):
     bundled, own = sources["complete_journey"], sources["grocer"]
     assert own.timezone == "Asia/Shanghai"
     assert own.tables["transactions"] == bundled.tables["transactions"]
-    assert own.tables["products"][0].files == "items.csv"
+    assert own.tables["products"][0].files == ("items.csv",)
     assert bundled.timezone == "UTC"
 
 
