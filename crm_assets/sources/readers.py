@@ -117,6 +117,8 @@ def _scan(backend: "Backend", path: Path, csv: CsvOptions) -> ir.Table:
             "encoding": csv.encoding,
             "header": True if csv.header is None else csv.header,
             "all_varchar": True,
+            # Else lines that start with # may be taken for comments: the order numbers of Shopify do.
+            "comment": "",
             "buffer_size": _buffer_size(path),
         }
         return backend.read_csv(path, **{name: value for name, value in options.items() if value is not None})
