@@ -18,7 +18,7 @@ from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import Engine
-from crm_assets.sources.deliveries import list_files
+from crm_assets.sources.deliveries import list_files, tables_of
 from crm_assets.sources.expressions import absent_columns, evaluate, in_short
 from crm_assets.sources.mapping import MappingError, Source, TableMapping, nearest, part_of
 from crm_assets.sources.readers import read_files
@@ -113,9 +113,9 @@ def check_source(engine: Engine, source: Source, files: Sequence[Landed], rows: 
 
 
 def _unmatched(source: Source, names: Sequence[str]) -> Iterator[Finding]:
-    globs = {part.files: table for table, parts in source.tables.items() for part in parts}
+    globs = [glob for parts in source.tables.values() for part in parts for glob in part.files]
     for name in dict.fromkeys(names):
-        if not any(part_of(parts, name) for parts in source.tables.values()):
+        if not tables_of(source, name):
             base = PurePosixPath(name).name
             yield Finding(name, f"no `files` of {source.source}.yaml matches it{nearest(base, globs)}")
     for table, parts in source.tables.items():
@@ -123,10 +123,12 @@ def _unmatched(source: Source, names: Sequence[str]) -> Iterator[Finding]:
             if not any(part_of(parts, name) is part for name in names):
                 before = any(part_of([part], name) for name in names)
                 cause = "the parts before it match its files" if before else "matches no file"
-                hint = "" if before else nearest(part.files, [PurePosixPath(name).name for name in names])
+                hint = "" if before else nearest(part.files[0], [PurePosixPath(name).name for name in names])
                 number = f"[{place}]" if len(parts) > 1 else ""
                 yield Finding(
-                    f"{source.source}.yaml", f"{table}{number}: `files: {part.files}`: {cause}{hint}", not before
+                    f"{source.source}.yaml",
+                    f"{table}{number}: `files: {', '.join(part.files)}`: {cause}{hint}",
+                    not before,
                 )
 
 

@@ -23,6 +23,8 @@ def mapping_schema() -> dict[str, Any]:
     # In a mapping a name or a list of names stands for `column`, which itself may be one name.
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     origin["properties"]["column"] = {**names, "description": origin["properties"]["column"]["description"]}
+    for holder in (part, definitions["Lookup"]):
+        holder["properties"]["files"] = {**names, "description": holder["properties"]["files"]["description"]}
     definitions["Origin"] = {"anyOf": [*names["anyOf"], {"$ref": "#/$defs/ColumnMapping"}]}
     tables = {}
     for name, table in CANONICAL.items():
@@ -47,6 +49,12 @@ def mapping_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": tables,
     }
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "A bundled source; what is not said here is as there, and tables replace its tables.",
+    }
+    schema["required"] = ["source"]
+    schema["anyOf"] = [{"required": ["tables"]}, {"required": ["extends"]}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Mapping of a source"}
 
 

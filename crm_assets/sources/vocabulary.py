@@ -130,8 +130,44 @@ COLUMNS: dict[str, dict[str, str]] = {
 """Words of a header, by table and column."""
 
 GENERIC = frozenset(
-    "id name title type kind date datetime timestamp time at start end count total value price description order customer "
-    "product item state event action 编号 名称 类型 日期 时间 客户 会员 商品 产品 活动 描述 内容".split()
+    [
+        "id",
+        "name",
+        "title",
+        "type",
+        "kind",
+        "date",
+        "datetime",
+        "timestamp",
+        "time",
+        "at",
+        "start",
+        "end",
+        "count",
+        "total",
+        "value",
+        "price",
+        "description",
+        "order",
+        "customer",
+        "product",
+        "item",
+        "state",
+        "event",
+        "action",
+        "编号",
+        "名称",
+        "类型",
+        "日期",
+        "时间",
+        "客户",
+        "会员",
+        "商品",
+        "产品",
+        "活动",
+        "描述",
+        "内容",
+    ]
 )
 """Words that say little by themselves, so that what is guessed by them is marked."""
 
