@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from crm_assets.assets import clean, features, ingest, marts, models, profile, quality
+from crm_assets.assets import clean, features, ingest, marts, models, profile, quality, touched
 from crm_assets.automation.jobs import all_jobs
 from crm_assets.automation.schedules import all_schedules
 from crm_assets.automation.sensors import all_sensors
@@ -55,7 +55,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         ingest.delivered_files,
         *ingest.raw_assets,
         *ingest.validated_assets,
-        ingest.delivered_days,
+        touched.delivered_days,
         *clean.clean_assets,
         *profile.profile_assets,
         *features.feature_assets,

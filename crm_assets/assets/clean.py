@@ -3,19 +3,20 @@
 Belongs here: one asset per canonical table. Not here: rejecting rows (`ingest.py`).
 """
 
-from datetime import datetime, time, timedelta
-
 import dagster as dg
 import ibis.expr.types as ir
 
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.touched import full_exports
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.model import Shape, Table
 from crm_assets.lake.functions import local_day
 from crm_assets.lake.io_manager import ALL_PARTITIONS
+from crm_assets.lake.layout import Lake
 from crm_assets.mining.cleaning import clean_dimension, clean_events
 from crm_assets.partitions import EVERY_DELIVERY, days
 from crm_assets.settings import Settings
+from crm_assets.sources.mapping import read_sources
 
 
 def every_delivery(table: Table) -> dg.AssetIn:
@@ -33,15 +34,16 @@ def clean_event_asset(table: Table) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
         description=table.description,
     )
-    def clean(context: dg.AssetExecutionContext, validated: ir.Table, settings: dg.ResourceParam[Settings]) -> ir.Table:
+    def clean(
+        context: dg.AssetExecutionContext,
+        validated: ir.Table,
+        settings: dg.ResourceParam[Settings],
+        lake: dg.ResourceParam[Lake],
+    ) -> ir.Table:
         wanted = run_days(context)
-        moment = validated[table.event_time]
-        # A day more on both sides, whatever the time zone: the engine skips files and row groups by it.
-        first = datetime.combine(wanted[0] - timedelta(days=1), time.min)
-        last = datetime.combine(wanted[-1] + timedelta(days=2), time.min)
-        nearby = validated.filter(moment >= first, moment < last)
-        rows = nearby.mutate(day=local_day(nearby[table.event_time], settings.timezone))
-        return clean_events(rows.filter(rows["day"].between(wanted[0], wanted[-1])), table)
+        rows = validated.mutate(day=local_day(validated[table.event_time], settings.timezone))
+        full = full_exports(lake, read_sources(settings.sources), table)
+        return clean_events(rows, table, wanted[0], wanted[-1], full)
 
     return clean
 
@@ -54,8 +56,8 @@ def clean_dimension_asset(table: Table) -> dg.AssetsDefinition:
         ins={"validated": every_delivery(table)},
         description=table.description,
     )
-    def clean(validated: ir.Table) -> ir.Table:
-        return clean_dimension(validated, table)
+    def clean(validated: ir.Table, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]) -> ir.Table:
+        return clean_dimension(validated, table, full_exports(lake, read_sources(settings.sources), table))
 
     return clean
 

@@ -1,12 +1,10 @@
 """Deliveries on their way in: what landed, the rows as delivered, and each row judged.
 
-Belongs here: assets partitioned by delivery. Not here: anything by event day (`clean.py`).
+Belongs here: assets partitioned by delivery. Not here: the days they touch
+(`touched.py`), anything by event day (`clean.py`).
 """
 
 from collections.abc import Iterator
-from datetime import date
-from functools import reduce
-from typing import Any
 
 import dagster as dg
 import ibis
@@ -16,19 +14,14 @@ from crm_assets.assets.policies import SINGLE_RUN, asset_key
 from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
-from crm_assets.contracts.model import Shape, Table
-from crm_assets.lake.functions import local_day
-from crm_assets.lake.io_manager import read_partitions
+from crm_assets.contracts.model import Table
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.deliveries import delivered_days as count_delivered_days
 from crm_assets.partitions import deliveries
-from crm_assets.settings import Settings, load_settings, write_settings
+from crm_assets.settings import Settings
 from crm_assets.sources.deliveries import Delivery, list_files, sha256, tables_of
 from crm_assets.sources.mapping import MappingError, read_sources
 from crm_assets.sources.readers import read_files, union_by_name
 from crm_assets.sources.rows import judge, rejected_rows, valid_rows
-
-EVENT_TABLES = [table for table in CANONICAL.values() if table.shape is Shape.EVENT]
 
 
 def raw_asset(table: Table) -> dg.AssetsDefinition:
@@ -95,33 +88,6 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
 
 
 @dg.asset(
-    key=asset_key("quality", DELIVERED_DAYS),
-    ins={table.name: dg.AssetIn(["validated", table.name]) for table in EVENT_TABLES},
-    partitions_def=deliveries,
-    backfill_policy=SINGLE_RUN,
-    description=DELIVERED_DAYS.description,
-)
-def delivered_days(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    lake: dg.ResourceParam[Lake],
-    **validated: ir.Table,
-) -> ir.Table:
-    """Event days each delivery touched; the earliest becomes the workspace's first day."""
-    with_days = [
-        (table, validated[table.name].mutate(day=local_day(validated[table.name][table.event_time], settings.timezone)))
-        for table in EVENT_TABLES
-    ]
-    counted = [count_delivered_days(rows, table, settings.late_window_days) for table, rows in with_days]
-    found = reduce(lambda left, right: left.union(right), counted).to_pyarrow().to_pylist()
-    if found:
-        _extend_history(settings, min(row["day"] for row in found))
-    before = read_partitions(lake, "quality", DELIVERED_DAYS, context.partition_keys).to_pyarrow().to_pylist()
-    found += _no_longer_delivered(before, found)
-    return ibis.memtable(found, schema=DELIVERED_DAYS.schema)
-
-
-@dg.asset(
     key=asset_key("quality", DELIVERED_FILES),
     deps=[["quality", DELIVERED_DAYS.name], *(["validated", table.name] for table in CANONICAL.values())],
     partitions_def=deliveries,
@@ -148,19 +114,6 @@ def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourcePara
         for file in list_files(delivery.folder(settings.exports))
     ]
     return ibis.memtable(rows, schema=DELIVERED_FILES.schema)
-
-
-def _no_longer_delivered(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Days that a delivery held before it was corrected: they are touched too, since their rows must go."""
-    still = {tuple(row[name] for name in DELIVERED_DAYS.key) for row in now}
-    gone = [row for row in before if tuple(row[name] for name in DELIVERED_DAYS.key) not in still]
-    return [{**row, "rows": 0, "late_rows": 0} for row in gone]
-
-
-def _extend_history(settings: Settings, first_day: date) -> None:
-    start = load_settings(settings.home).start_date
-    if start is None or first_day < start:
-        write_settings(settings.home, start_date=first_day)
 
 
 raw_assets = [raw_asset(table) for table in CANONICAL.values()]

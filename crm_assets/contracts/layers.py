@@ -86,11 +86,14 @@ DELIVERED_DAYS = Table(
         Column(
             "rows",
             "int64",
-            "Validated rows; 0 where the delivery held some before it was corrected.",
+            "Validated rows; 0 where the delivery takes rows away: moved, deleted or held before it was corrected.",
             required=True,
             minimum=0,
         ),
         Column("late_rows", "int64", "Of these, rows later than the late window.", required=True, minimum=0),
+        Column(
+            "shared_days", "array<date>", "Other days on which any delivery has rows of the same keys.", required=True
+        ),
         SOURCE,
         EXPORT_DATE,
     ),

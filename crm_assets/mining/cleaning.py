@@ -1,7 +1,7 @@
 """From validated rows to clean tables: one row per key, one way to write each value, outliers flagged.
 
-Belongs here: deduplication, versions of dimensions, normal forms and outlier flags. Not here: rejecting rows, which is
-validation (`sources/rows.py`).
+Belongs here: versions of dimensions, normal forms and outlier flags. Not here: which row of a key is true (`truth.py`),
+rejecting rows, which is validation (`sources/rows.py`).
 """
 
 from datetime import date
@@ -12,8 +12,16 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_assets.contracts.canonical import EARLIEST
-from crm_assets.contracts.layers import DAY, EXPORT_DATE, FILE, LINE, SOURCE, VALID_FROM, VALID_TO
+from crm_assets.contracts.layers import DAY, VALID_FROM, VALID_TO
 from crm_assets.contracts.model import Column, Shape, Table
+from crm_assets.mining.truth import (
+    IS_PRESENT,
+    NO_FULL_EXPORTS,
+    STATE_DATE,
+    FullExports,
+    states,
+    true_events,
+)
 
 OUTLIER_SCORE = 5.0
 """Modified z-scores beyond this are outliers; Iglewicz and Hoaglin's 3.5 flags 1 to 2% of skewed retail amounts."""
@@ -30,55 +38,55 @@ _GENDERS = {
 }
 
 
-def clean_events(rows: ir.Table, contract: Table) -> ir.Table:
-    """Clean rows of an event table.
+def clean_events(
+    rows: ir.Table, contract: Table, first: date, last: date, full_exports: FullExports = NO_FULL_EXPORTS
+) -> ir.Table:
+    """Clean rows of an event table, of a range of days.
 
     Args:
-        rows: Validated rows with `day`, the event day, of the days wanted; from any deliveries.
+        rows: Validated rows with `day`, the event day, of every delivery and all days.
         contract: The canonical table.
+        first: First day wanted.
+        last: Last day wanted.
+        full_exports: Exports from which a missing key counts as deleted.
 
     Returns:
-        One row per day and key, from the newest export that delivered it: the contract's columns, normalised,
-        `is_outlier`, and `day`. Whatever the order of deliveries, the rows are the same.
+        One row per key that is true (`truth.py`) and falls on these days: the contract's columns, normalised,
+        `is_outlier`, and `day`. Whatever the order of deliveries, the rows are the same, and those of a range are
+        those of its days.
     """
-    newest = newest_rows(rows, (DAY.name, *contract.key))
-    normal = normalise(newest.select(*contract.by_name, DAY.name), contract)
+    found = true_events(rows, contract, first, last, full_exports)
+    normal = normalise(found.select(*contract.by_name, DAY.name), contract)
     return flag_outliers(normal, contract)
 
 
-def newest_rows(rows: ir.Table, key: tuple[str, ...]) -> ir.Table:
-    """One row per key: of the newest export, and there the last one."""
-    recency = [rows[EXPORT_DATE.name].desc(), rows[SOURCE.name], rows[FILE.name].desc(), rows[LINE.name].desc()]
-    place = ibis.row_number().over(group_by=[rows[name] for name in key], order_by=recency)
-    return rows.mutate(_place=place).filter(ibis._["_place"] == 0).drop("_place")
-
-
-def clean_dimension(rows: ir.Table, contract: Table) -> ir.Table:
+def clean_dimension(rows: ir.Table, contract: Table, full_exports: FullExports = NO_FULL_EXPORTS) -> ir.Table:
     """Versions of each thing a dimension describes.
 
     Args:
         rows: Validated rows of every delivery.
         contract: The canonical table.
+        full_exports: Exports from which a missing key counts as deleted.
 
     Returns:
         One row per key and change: the contract's columns, normalised, `valid_from`, the date of the first export with
-        these values, and `valid_to`, that of the next change. The first version is valid from the beginning.
+        these values, and `valid_to`, that of the next change or of the full export that lacks the key. The first
+        version is valid from the beginning; a key that comes again has a new version.
     """
-    newest = newest_rows(rows, (EXPORT_DATE.name, *contract.key))
-    normal = normalise(newest.select(*contract.by_name, EXPORT_DATE.name), contract)
-    history = ibis.window(group_by=list(contract.key), order_by=EXPORT_DATE.name)
-    others = [name for name in contract.by_name if name not in contract.key]
-    changes = [~normal[name].identical_to(normal[name].lag().over(history)) for name in others]
+    told = normalise(states(rows, contract, full_exports), contract)
+    history = ibis.window(group_by=list(contract.key), order_by=STATE_DATE)
+    others = [IS_PRESENT, *(name for name in contract.by_name if name not in contract.key)]
+    changes = [~told[name].identical_to(told[name].lag().over(history)) for name in others]
     first = ibis.row_number().over(history) == 0
-    changed = normal.mutate(_first=first, _changed=reduce(or_, changes, first)).filter(ibis._["_changed"])
+    changed = told.mutate(_first=first, _changed=reduce(or_, changes, first)).filter(ibis._["_changed"])
     beginning = ibis.literal(date.fromisoformat(EARLIEST))
     versions = changed.mutate(
         **{
-            VALID_FROM.name: changed["_first"].ifelse(beginning, changed[EXPORT_DATE.name]),
-            VALID_TO.name: changed[EXPORT_DATE.name].lead().over(history),
+            VALID_FROM.name: changed["_first"].ifelse(beginning, changed[STATE_DATE]),
+            VALID_TO.name: changed[STATE_DATE].lead().over(history),
         }
     )
-    return versions.select(*contract.by_name, VALID_FROM.name, VALID_TO.name)
+    return versions.filter(versions[IS_PRESENT]).select(*contract.by_name, VALID_FROM.name, VALID_TO.name)
 
 
 def valid_on(versions: ir.Table, day: date | None) -> ir.Table:

@@ -1,13 +1,24 @@
-"""What a delivery touched: the event days of its rows, and how many came late.
+"""What a delivery touched: the event days whose truth it changes, how many rows came late, and what it deletes.
 
-Belongs here: counts over validated rows. Not here: finding deliveries (`sources/deliveries.py`).
+Belongs here: counts over validated rows. Not here: finding deliveries (`sources/deliveries.py`), which row is true
+(`truth.py`).
 """
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.contracts.layers import DAY, DELIVERED_DAYS, DELIVERY, EXPORT_DATE
+from crm_assets.contracts.layers import DAY, DELIVERED_DAYS, DELIVERY, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Table
+from crm_assets.mining.truth import FullExports, spans
+
+OTHER_DAY = "_other_day"
+
+_PLACE = (*DELIVERY, "table_name", DAY.name)
+_Place = tuple[str, date, str, date]
 
 
 def delivered_days(rows: ir.Table, contract: Table, late_window_days: int) -> ir.Table:
@@ -22,11 +33,107 @@ def delivered_days(rows: ir.Table, contract: Table, late_window_days: int) -> ir
         late_window_days: Days a row may take to arrive.
 
     Returns:
-        Rows of `contracts.layers.DELIVERED_DAYS`: one per delivery and day.
+        One row per delivery and day: those of `contracts.layers.DELIVERED_DAYS` but `shared_days`.
     """
     times = [rows[name] for name in (contract.event_time, *contract.update_times) if name]
     completed = ibis.greatest(*times) if len(times) > 1 else times[0]
     deadline = rows[EXPORT_DATE.name].cast("timestamp") - ibis.interval(days=late_window_days)
     late = rows.mutate(_late=completed.fill_null(times[0]) < deadline)
     counted = late.group_by(*DELIVERY, DAY.name).agg(rows=ibis._.count(), late_rows=ibis._["_late"].sum())
-    return counted.mutate(table_name=ibis.literal(contract.name)).select(*DELIVERED_DAYS.by_name)
+    names = [name for name in DELIVERED_DAYS.by_name if name != "shared_days"]
+    return counted.mutate(table_name=ibis.literal(contract.name)).select(*names)
+
+
+def shared_days(rows: ir.Table, everything: ir.Table, contract: Table) -> ir.Table:
+    """Pairs of days that hold rows of the same key, by delivery.
+
+    Args:
+        rows: Validated rows of some deliveries, with `day`.
+        everything: Those of all deliveries.
+        contract: The canonical table.
+
+    Returns:
+        `_source`, `_export_date`, `day` of the delivery's row and `_other_day`, that of another row of the same key.
+        Of these rows only one is true, so what changes on one day may change the other.
+    """
+    key = list(contract.key)
+    days = (
+        everything.semi_join(rows.select(*key), key).group_by(key).agg(_first=ibis._.day.min(), _last=ibis._.day.max())
+    )
+    moved = days.filter(days["_first"] < days["_last"])
+    here = rows.semi_join(moved, key).select(*DELIVERY, *key, DAY.name).distinct()
+    anywhere = everything.semi_join(moved, key).select(*key, DAY.name).distinct().rename({OTHER_DAY: DAY.name})
+    pairs = here.join(anywhere, key).filter(ibis._[DAY.name] != ibis._[OTHER_DAY])
+    return pairs.select(*DELIVERY, DAY.name, OTHER_DAY).distinct()
+
+
+def deleted_days(rows: ir.Table, contract: Table, full_exports: FullExports) -> ir.Table:
+    """Days that lose a row since its key is missing from a full export: `_source`, `_export_date`, its date, and `day`."""
+    gone = spans(rows, contract.key, full_exports).filter(ibis._["_gone"].notnull())
+    return gone.select(SOURCE.name, DAY.name, **{EXPORT_DATE.name: gone["_gone"]}).distinct()
+
+
+def deletions(rows: ir.Table, contract: Table, full_exports: FullExports) -> ir.Table:
+    """How much each full export deletes.
+
+    Args:
+        rows: Validated rows of every delivery.
+        contract: The canonical table.
+        full_exports: Exports from which a missing key counts as deleted.
+
+    Returns:
+        One row per source and full export: `_source`, `_export_date`, `keys`, those the source delivered since its
+        full export before, and `deleted`, those of them that are missing.
+    """
+    told = spans(rows, contract.key, full_exports)
+    last = told.filter(told["_following"].notnull(), told["_again"].isnull() | (told["_again"] >= told["_following"]))
+    counted = last.group_by(SOURCE.name, "_following").agg(keys=last.count(), deleted=last["_gone"].count())
+    return counted.rename({EXPORT_DATE.name: "_following"})
+
+
+def touched_days(
+    found: Iterable[Mapping[str, Any]],
+    pairs: Iterable[Mapping[str, Any]],
+    deleted: Iterable[Mapping[str, Any]],
+    before: Iterable[Mapping[str, Any]],
+    recorded: Iterable[Mapping[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """All days that deliveries touch: whose true rows may be others than before they came.
+
+    Args:
+        found: Rows of `delivered_days` of the deliveries, as they are now.
+        pairs: Rows of `shared_days`, with `table_name`.
+        deleted: Rows of `deleted_days`, with `table_name`.
+        before: Rows of `contracts.layers.DELIVERED_DAYS` of the deliveries, as they were when they last came.
+        recorded: Those of any delivery that share days with others.
+
+    Yields:
+        Rows of `contracts.layers.DELIVERED_DAYS` of the deliveries; `rows` is 0 on days that only lose rows.
+    """
+    found, before = list(found), list(before)
+    # Of two deliveries that share a key, the one that came last noted it, for both days.
+    partners: dict[tuple[str, date], set[date]] = {}
+    for row in (*before, *recorded):
+        for other in row["shared_days"]:
+            partners.setdefault((row["table_name"], row[DAY.name]), set()).add(other)
+            partners.setdefault((row["table_name"], other), set()).add(row[DAY.name])
+    shared: dict[_Place, set[date]] = {}
+    touched: dict[_Place, None] = {}
+    for row in pairs:
+        shared.setdefault(_place(row), set()).add(row[OTHER_DAY])
+        touched[_place(row, row[OTHER_DAY])] = None
+    for row in (*before, *deleted):
+        touched[_place(row)] = None
+        if row.get("rows", 1):
+            # Where a row goes, one of the same key on another day may come back.
+            others = partners.get((row["table_name"], row[DAY.name]), ())
+            touched |= dict.fromkeys(_place(row, other) for other in others)
+    for row in found:
+        touched.pop(_place(row), None)
+        yield {**row, "shared_days": sorted(shared.get(_place(row), ()))}
+    for place in touched:
+        yield dict(zip(_PLACE, place, strict=True)) | {"rows": 0, "late_rows": 0, "shared_days": []}
+
+
+def _place(row: Mapping[str, Any], day: date | None = None) -> _Place:
+    return row[SOURCE.name], row[EXPORT_DATE.name], row["table_name"], day or row[DAY.name]

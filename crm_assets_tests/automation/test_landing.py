@@ -39,7 +39,15 @@ def record_files(lake, settings, delivery):
 
 def record_days(lake, exported, *days, table="transactions"):
     rows = [
-        {"table_name": table, "day": day, "rows": 1, "late_rows": 0, "_source": "crm", "_export_date": exported}
+        {
+            "table_name": table,
+            "day": day,
+            "rows": 1,
+            "late_rows": 0,
+            "shared_days": [],
+            "_source": "crm",
+            "_export_date": exported,
+        }
         for day in days
     ]
     rows_table = ibis.memtable(pa.Table.from_pylist(rows, DELIVERED_DAYS.schema.to_pyarrow()))

@@ -224,7 +224,7 @@ def score(as_of):
 def test_late_rows_make_older_snapshots_stale(ingested):
     lake, scores = lake_of(ingested), contract_of("marts", "churn_scores")
     lake.write("marts", scores, score(date(2024, 2, 29)), [("2024-02-29",)])
-    late = [{"table_name": "transactions", "day": date(2024, 2, 20), "rows": 3, "late_rows": 2}]
+    late = [{"table_name": "transactions", "day": date(2024, 2, 20), "rows": 3, "late_rows": 2, "shared_days": []}]
     place = {"_source": DELIVERY[0], "_export_date": date.fromisoformat(DELIVERY[1])}
     rows = ibis.memtable([late[0] | place], schema=layers.DELIVERED_DAYS.schema)
     lake.write("quality", layers.DELIVERED_DAYS, rows, [DELIVERY])
