@@ -4,7 +4,7 @@ Belongs here: `quality/delivered_days`, and which exports are full. Not here: wh
 clean tables (`clean.py`).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -48,58 +48,36 @@ def delivered_days(
     **validated: ir.Table,
 ) -> ir.Table:
     """Event days each delivery touched; the earliest becomes the workspace's first day."""
+    came = list(map(Delivery.of_key, context.partition_keys))
+    before = read_partitions(lake, "quality", DELIVERED_DAYS, context.partition_keys).to_pyarrow().to_pylist()
+    sources = read_sources(settings.sources)
     found: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     deleted: list[dict[str, Any]] = []
-    before = read_partitions(lake, "quality", DELIVERED_DAYS, context.partition_keys).to_pyarrow().to_pylist()
-    came = list(map(Delivery.of_key, context.partition_keys))
-    sources = read_sources(settings.sources)
     for table in EVENT_TABLES:
         rows, everything = (
             given.mutate(day=local_day(given[table.event_time], settings.timezone))
             for given in (validated[table.name], lake.read("validated", layers.validated(table)))
         )
-        now = touching.delivered_days(rows, table, settings.late_window_days).to_pyarrow().to_pylist()
-        found += now
-        if now:
-            pairs += _named(touching.shared_days(rows, everything, table), table)
-        had_rows = [row for row in before if row["table_name"] == table.name and row["rows"]]
-        deleted += _deleted_days(lake, sources, came, everything, table, had_rows)
+        counted = touching.delivered_days(rows, table, settings.late_window_days)
+        found += (now := _listed(counted, table))
+        pairs += _listed(touching.shared_days(rows, everything, table) if now else None, table)
+        full = full_exports(lake, sources, table)
+        held = {Delivery(row[SOURCE.name], row[EXPORT_DATE.name]) for row in before if _held(row, table)}
+        changed = {
+            source: {
+                here.export_date
+                for here in came
+                if here.source == source and (here.export_date in days or here in held)
+            }
+            for source, days in full.items()
+        }
+        deleted += _listed(touching.deleted_days(everything, table, full, changed), table)
     if found:
         _extend_history(settings, min(row["day"] for row in found))
-    recorded = lake.read("quality", DELIVERED_DAYS) if before or deleted else None
-    shared = (
-        recorded.filter(recorded["shared_days"].length() > 0).to_pyarrow().to_pylist() if recorded is not None else []
-    )
-    return ibis.memtable(
-        list(touching.touched_days(found, pairs, deleted, before, shared)), schema=DELIVERED_DAYS.schema
-    )
-
-
-def _deleted_days(
-    lake: Lake,
-    sources: Mapping[str, Source],
-    came: Collection[Delivery],
-    everything: ir.Table,
-    table: Table,
-    had_rows: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """Days of which the deliveries that came delete rows, or deleted some before they were corrected."""
-    found: list[dict[str, Any]] = []
-    for source, dates in full_exports(lake, sources, table).items():
-        here = {delivery.export_date for delivery in came if delivery.source == source}
-        were = {row[EXPORT_DATE.name] for row in had_rows if row[SOURCE.name] == source}
-        changed = sorted(here & {*dates, *were})
-        if not changed:
-            continue
-        # What the full export before the first of them did not hold was deleted by then.
-        since = max((day for day in dates if day < changed[0]), default=date.min)
-        rows = everything.filter(
-            everything[SOURCE.name] == source, everything[EXPORT_DATE.name].between(since, changed[-1])
-        )
-        days = touching.deleted_days(rows, table, {source: sorted({*dates, *changed})})
-        found += _named(days.filter(days[EXPORT_DATE.name].isin(changed)), table)
-    return found
+    shared = _sharing(lake) if before or deleted else []
+    touched = list(touching.touched_days(found, pairs, deleted, before, shared))
+    return ibis.memtable(touched, schema=DELIVERED_DAYS.schema)
 
 
 def full_exports(lake: Lake, sources: Mapping[str, Source], table: Table) -> FullExports:
@@ -128,9 +106,19 @@ def full_exports(lake: Lake, sources: Mapping[str, Source], table: Table) -> Ful
     return {source: sorted(days) for source, days in found.items()}
 
 
-def _named(rows: ir.Table, table: Table) -> Iterator[dict[str, Any]]:
-    for row in rows.to_pyarrow().to_pylist():
-        yield row | {"table_name": table.name}
+def _listed(rows: ir.Table | None, table: Table) -> list[dict[str, Any]]:
+    found = rows.to_pyarrow().to_pylist() if rows is not None else []
+    return [row | {"table_name": table.name} for row in found]
+
+
+def _held(row: Mapping[str, Any], table: Table) -> bool:
+    return row["table_name"] == table.name and row["rows"] > 0
+
+
+def _sharing(lake: Lake) -> list[dict[str, Any]]:
+    recorded = lake.read("quality", DELIVERED_DAYS)
+    found: list[dict[str, Any]] = recorded.filter(recorded["shared_days"].length() > 0).to_pyarrow().to_pylist()
+    return found
 
 
 def _extend_history(settings: Settings, first_day: date) -> None:

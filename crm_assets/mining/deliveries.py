@@ -4,7 +4,7 @@ Belongs here: counts over validated rows. Not here: finding deliveries (`sources
 (`truth.py`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -67,10 +67,36 @@ def shared_days(rows: ir.Table, everything: ir.Table, contract: Table) -> ir.Tab
     return pairs.select(*DELIVERY, DAY.name, OTHER_DAY).distinct()
 
 
-def deleted_days(rows: ir.Table, contract: Table, full_exports: FullExports) -> ir.Table:
-    """Days that lose a row since its key is missing from a full export: `_source`, `_export_date`, its date, and `day`."""
-    gone = spans(rows, contract.key, full_exports).filter(ibis._["_gone"].notnull())
-    return gone.select(SOURCE.name, DAY.name, **{EXPORT_DATE.name: gone["_gone"]}).distinct()
+def deleted_days(
+    rows: ir.Table, contract: Table, full_exports: FullExports, changed: Mapping[str, Collection[date]]
+) -> ir.Table | None:
+    """Days that lose a row, or lost one before, since its key is missing from a full export.
+
+    Args:
+        rows: Validated rows of every delivery, with `day`.
+        contract: The canonical table.
+        full_exports: Exports from which a missing key counts as deleted.
+        changed: By source, the exports asked about: full ones, and such as may have been before they were corrected.
+
+    Returns:
+        `_source`, `_export_date`, the date of the full export, and `day`; None when no export is asked about.
+    """
+    asked = {source: sorted(days) for source, days in changed.items() if days}
+    if not asked:
+        return None
+    # What the full export before the first of them did not hold was deleted by then.
+    since = {
+        source: max((day for day in full_exports.get(source, ()) if day < days[0]), default=date.min)
+        for source, days in asked.items()
+    }
+    exported = rows[EXPORT_DATE.name]
+    of_source = [(rows[SOURCE.name] == name) & exported.between(since[name], days[-1]) for name, days in asked.items()]
+    told = rows.filter(ibis.or_(*of_source))
+    full = {source: sorted({*full_exports.get(source, ()), *days}) for source, days in asked.items()}
+    gone = spans(told, contract.key, full).filter(ibis._["_gone"].notnull())
+    days = gone.select(SOURCE.name, DAY.name, **{EXPORT_DATE.name: gone["_gone"]}).distinct()
+    are_asked = [(days[SOURCE.name] == name) & days[EXPORT_DATE.name].isin(dates) for name, dates in asked.items()]
+    return days.filter(ibis.or_(*are_asked))
 
 
 def deletions(rows: ir.Table, contract: Table, full_exports: FullExports) -> ir.Table:

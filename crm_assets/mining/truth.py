@@ -132,7 +132,8 @@ def states(rows: ir.Table, contract: Table, full_exports: FullExports) -> ir.Tab
         [
             *(ended[name] == others[f"_other_{name}"] for name in contract.key),
             others[EXPORT_DATE.name] < ended["_gone"],
-            ibis.coalesce(others["_other_gone"], ibis.date(9999, 12, 31)) > ended["_gone"],
+            others["_again"].isnull() | (others["_again"] > ended["_gone"]),
+            others["_other_gone"].isnull() | (others["_other_gone"] > ended["_gone"]),
         ],
     )
     left = newest_rows(left, (*contract.key, "_gone"))
