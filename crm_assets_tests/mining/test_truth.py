@@ -1,7 +1,7 @@
 """Whatever came in whatever order: clean tables are those of a model that goes through the exports one by one."""
 
-from datetime import date
-from itertools import count
+from datetime import date, timedelta
+from random import Random
 
 import ibis
 import pytest
@@ -24,6 +24,10 @@ def connection():
 
 
 world = st.dictionaries(worlds.places, worlds.files, max_size=6)
+BESIDE = 30
+"""Workspaces that go through the same steps."""
+
+seeds = st.integers(0, 10**9)
 full_sources = st.sets(st.sampled_from(worlds.SOURCES))
 many_worlds = st.lists(st.tuples(world, full_sources), min_size=20, max_size=40)
 
@@ -36,6 +40,10 @@ def apart(found):
             delivered[f"{source}{number}", day] = tuple(Row(f"{row.key}-{number}", row.day, row.value) for row in rows)
         full |= {f"{source}{number}": days for source, days in worlds.full_dates(one, sources).items()}
     return delivered, full
+
+
+def day_beside(day, number):
+    return day + timedelta(10 * number)
 
 
 def cleaned(connection, delivered, full, first=DAYS[0], last=DAYS[-1]):
@@ -134,28 +142,41 @@ def test_deletions_are_counted_among_the_keys_since_the_full_export_before(conne
     ]
 
 
-class Workspace(RuleBasedStateMachine):
-    """Deliveries come, are corrected and come again; days are cleaned when touched, and some besides."""
+class Workspaces(RuleBasedStateMachine):
+    """Deliveries come, are corrected and come again; days are cleaned when touched, and some besides.
+
+    Each step is made in many workspaces side by side, whose sources, keys and days are apart, so that one query serves
+    all of them.
+    """
 
     connection = ibis.duckdb.connect()
-    names = count()
 
-    @initialize(sources=full_sources)
-    def begin(self, sources):
-        self.sources = sources
+    @initialize(seed=seeds)
+    def begin(self, seed):
+        chance = Random(seed)
+        self.sources = {f"{name}{n}" for n in range(BESIDE) for name in worlds.SOURCES if chance.random() < 0.6}
         self.delivered, self.recorded = {}, {}
         self.clean, self.stale = {}, set()
 
-    @rule(places=st.lists(worlds.places, min_size=1, max_size=3, unique=True), data=st.data())
-    def ingest(self, places, data):
-        self.delivered |= {place: data.draw(worlds.files) for place in places}
+    @rule(seed=seeds)
+    def ingest(self, seed):
+        chance = Random(seed)
+        came = {}
+        for n in range(BESIDE):
+            for _ in range(chance.randint(0, 2)):
+                place = f"{chance.choice(worlds.SOURCES)}{n}", chance.choice(EXPORTS)
+                came[place] = tuple(
+                    Row(f"k{chance.randrange(3)}-{n}", day_beside(chance.choice(DAYS), n), chance.randrange(2))
+                    for _ in range(chance.choice([0, 1, 1, 2, 3]))
+                )
+        self.delivered |= came
         full = self.full()
         everything = ibis.memtable(worlds.sales(self.delivered))
-        rows = ibis.memtable(worlds.sales({place: self.delivered[place] for place in places}))
-        before = [row for place in places for row in self.recorded.get(place, ())]
+        rows = ibis.memtable(worlds.sales(came))
+        before = [row for place in came for row in self.recorded.get(place, ())]
         held = {(row["_source"], row["_export_date"]) for row in before if row["rows"]}
         changed = {
-            source: {day for name, day in places if name == source and (day in days or (name, day) in held)}
+            source: {day for name, day in came if name == source and (day in days or (name, day) in held)}
             for source, days in full.items()
         }
         found = list(
@@ -167,21 +188,25 @@ class Workspace(RuleBasedStateMachine):
                 [row for rows in self.recorded.values() for row in rows if row["shared_days"]],
             )
         )
-        for place in places:
+        for place in came:
             self.recorded[place] = [row for row in found if (row["_source"], row["_export_date"]) == place]
-        assert sum(map(len, (self.recorded[place] for place in places))) == len(found)
+        assert sum(len(self.recorded[place]) for place in came) == len(found)
         self.stale |= {row["day"] for row in found}
 
-    @rule(days=st.sets(st.sampled_from(DAYS)))
-    def backfill(self, days):
-        for day in days:
-            self.clean[day] = cleaned(self.connection, self.delivered, self.full(), day, day).get(day, set())
-        self.stale -= days
+    @rule(seed=seeds)
+    def backfill(self, seed):
+        chance = Random(seed)
+        ends = DAYS[0], day_beside(DAYS[-1], BESIDE)
+        now = cleaned(self.connection, self.delivered, self.full(), *ends)
+        for day in [day_beside(day, n) for n in range(BESIDE) for day in DAYS]:
+            if chance.random() < (0.9 if day in self.stale else 0.2):
+                self.clean[day] = now.get(day, set())
+                self.stale.discard(day)
 
     @invariant()
     def days_that_are_not_stale_are_true(self):
         expected = worlds.truth(self.delivered, self.full())
-        for day in set(DAYS) - self.stale:
+        for day in {*self.clean, *expected} - self.stale:
             assert self.clean.get(day, set()) == expected.get(day, set()), day
 
     def full(self):
@@ -192,5 +217,5 @@ class Workspace(RuleBasedStateMachine):
         return [row | {"table_name": TRANSACTIONS.name} for row in found]
 
 
-TestWorkspace = Workspace.TestCase
-TestWorkspace.settings = settings(max_examples=15, stateful_step_count=8, deadline=None)
+TestWorkspaces = Workspaces.TestCase
+TestWorkspaces.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)

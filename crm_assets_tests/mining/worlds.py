@@ -13,7 +13,7 @@ from crm_assets.contracts.canonical import CUSTOMERS, TRANSACTIONS
 
 FIRST_DAY = date(2024, 1, 1)
 DAYS = [FIRST_DAY + timedelta(n) for n in range(4)]
-EXPORTS = [date(2024, 1, 10) + timedelta(n) for n in range(4)]
+EXPORTS = [date(2025, 1, 10) + timedelta(n) for n in range(4)]
 SOURCES = ("crm", "web")
 
 
