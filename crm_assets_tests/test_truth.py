@@ -98,13 +98,13 @@ class Workspace:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2])
 def test_any_order_of_deliveries_ends_in_equal_files(tmp_path_factory, seed) -> None:
     chance = Random(seed)
     mixed = Workspace(tmp_path_factory.mktemp("mixed"))
     with open_instance(mixed.home) as instance:
-        for _ in range(4):
-            for _ in range(chance.randint(1, 3)):
+        for _ in range(2):
+            for _ in range(chance.randint(2, 4)):
                 mixed.deliver((chance.choice(worlds.SOURCES), chance.choice(EXPORTS)), some_rows(chance))
             if chance.random() < 0.5:
                 mixed.run(instance)

@@ -236,6 +236,32 @@ def test_late_rows_make_older_snapshots_stale(ingested):
     assert check(ingested, "quality", "delivered_days", key=KEY)["delivered_days", "late_rows"].passed
 
 
+def test_rows_taken_away_make_older_snapshots_stale(ingested):
+    lake, scores = lake_of(ingested), contract_of("marts", "churn_scores")
+    lake.write("marts", scores, score(date(2024, 2, 29)), [("2024-02-29",)])
+    gone = {"table_name": "transactions", "day": date(2024, 2, 20), "rows": 0, "late_rows": 0, "shared_days": []}
+    rows = ibis.memtable([gone | PLACE], schema=layers.DELIVERED_DAYS.schema)
+    lake.write("quality", layers.DELIVERED_DAYS, rows, [DELIVERY])
+    evaluation = check(ingested, "quality", "delivered_days", key=KEY)["delivered_days", "late_rows"]
+    assert not evaluation.passed
+    assert "transactions 2024-02-20: rows taken away" in evaluation.description
+
+
+def test_a_full_export_that_deletes_more_than_half_or_nothing_at_all_is_named(ingested):
+    path = ingested.sources / "crm.yaml"
+    path.write_text(
+        path.read_text("utf-8").replace("customers*.csv", "customers*.csv\n    deleted: by_absence"), "utf-8"
+    )
+    lake, contract = lake_of(ingested), layers.validated(CUSTOMERS)
+    lake.write("validated", contract, customers(("a", 1), ("b", 2), ("c1", 3)), [DELIVERY])
+    evaluation = check(ingested, "quality", "delivered_files")["delivered_files", "deletions"]
+    assert not evaluation.passed
+    assert "crm--2024-03-02: customers lacks 2 of the 3 keys held before" in evaluation.description
+    lake.write("validated", contract, None, [("crm", "2024-03-02")])
+    evaluation = check(ingested, "quality", "delivered_files", key="crm--2024-03-02")["delivered_files", "deletions"]
+    assert "crm--2024-03-02: customers gave no valid row" in evaluation.description
+
+
 def test_values_out_of_range_warn_and_show_examples(ingested):
     wrong = score(date(2024, 3, 2)).mutate(churn_probability=1.5, risk_band=ibis.literal("extreme"))
     lake_of(ingested).write("marts", contract_of("marts", "churn_scores"), wrong, [("2024-03-02",)])

@@ -77,7 +77,7 @@ def test_versions_are_those_of_the_model(connection, found):
 
 
 @given(found=many_worlds)
-@FEW
+@settings(FEW, max_examples=3)
 def test_a_range_of_days_is_cleaned_as_each_day_by_itself(connection, found):
     delivered, full = apart(found)
     together = cleaned(connection, delivered, full, DAYS[1], DAYS[3])
@@ -218,4 +218,4 @@ class Workspaces(RuleBasedStateMachine):
 
 
 TestWorkspaces = Workspaces.TestCase
-TestWorkspaces.settings = settings(max_examples=4, stateful_step_count=10, deadline=None)
+TestWorkspaces.settings = settings(max_examples=8, stateful_step_count=10, deadline=None)
