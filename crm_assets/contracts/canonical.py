@@ -31,6 +31,8 @@ CUSTOMERS = Table(
         Column("occupation", "string", "Occupation."),
         Column("household_size", "string", "Persons in the household; open bands such as 5+ are kept."),
         Column("interests", "string", "Stated interests, separated by semicolons."),
+        Column("address", "string", "Street and house number.", personal=True),
+        Column("postcode", "string", "Postcode.", personal=True),
         Column("city", "string", "City."),
         Column("region", "string", "State, province or region."),
         Column("country", "string", "Country."),

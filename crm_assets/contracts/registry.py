@@ -1,7 +1,7 @@
 """Every table of the lake with the layer it lives in.
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
-`segments.py`, `churn.py`, `basket.py`).
+`segments.py`, `churn.py`, `basket.py`, `identity.py`).
 """
 
 from functools import cache
@@ -11,6 +11,13 @@ from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
 from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
+from crm_assets.contracts.identity import (
+    IDENTITY_LEDGER,
+    IDENTITY_LINKS,
+    IDENTITY_MEMBERS,
+    IDENTITY_QUALITY,
+    PERSONS,
+)
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
 
@@ -33,6 +40,11 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.DELIVERED_DAYS),
     *(("clean", layers.clean(table)) for table in CANONICAL.values()),
     ("profile", layers.current(CUSTOMERS)),
+    ("profile", IDENTITY_LINKS),
+    ("profile", IDENTITY_MEMBERS),
+    ("profile", IDENTITY_LEDGER),
+    ("profile", PERSONS),
+    ("quality", IDENTITY_QUALITY),
     ("profile", layers.by_partition(CUSTOMER_DAYS)),
     ("features", layers.by_partition(CUSTOMER_FEATURES)),
     ("features", TRAINING_FEATURES),

@@ -181,7 +181,7 @@ def with_blocks(nodes: "pd.DataFrame") -> "pd.DataFrame":
     what is delivered later never changes which earlier records are compared.
 
     Args:
-        nodes: The columns of `COMPARED` and `day`, the day of the export that brought the record.
+        nodes: The columns of `COMPARED`, `customer_id`, and `day`, that of the export that brought the record.
     """
     import pandas as pd
 
@@ -194,18 +194,21 @@ def with_blocks(nodes: "pd.DataFrame") -> "pd.DataFrame":
             cut = values if length is None else values.str[length:] if length < 0 else values.str[:length]
             key = key + "|" + cut.fillna("").astype(str)
         keys[block] = key.where(known, None)
-    limited = {block: key.where(shared_by(key, nodes["day"]) <= BLOCK_LIMIT, None) for block, key in keys.items()}
+    limited = {block: key.where(shared_by(key, nodes["day"], nodes["customer_id"]) <= BLOCK_LIMIT, None) for block, key in keys.items()}
     return nodes.assign(**limited)
 
 
-def shared_by(values: "pd.Series", days: "pd.Series") -> "pd.Series":
-    """How many rows up to and including a row's own day have its value; 0 where it has none."""
+def shared_by(values: "pd.Series", days: "pd.Series", customers: "pd.Series") -> "pd.Series":
+    """How many customers had a row's value by the row's own day; 0 where it has none."""
     import pandas as pd
 
-    frame = pd.DataFrame({"value": values.to_numpy(dtype=object), "day": days.to_numpy()})
-    daily = frame.groupby(["value", "day"], sort=True).size()
-    so_far = daily.groupby(level="value").cumsum().rename("rows").reset_index()
-    counts = frame.merge(so_far, on=["value", "day"], how="left")["rows"].fillna(0)
+    rows = pd.DataFrame({"value": values.to_numpy(dtype=object), "day": [day.toordinal() for day in days]})
+    rows["customer"] = customers.to_numpy()
+    known = rows[rows["value"].notna()].sort_values("day", kind="stable")
+    daily = known.drop_duplicates(["value", "customer"]).groupby(["value", "day"]).size()
+    so_far = daily.groupby(level="value").cumsum().rename("holders").reset_index().sort_values("day", kind="stable")
+    found = pd.merge_asof(known.reset_index(), so_far, on="day", by="value").set_index("index")["holders"]
+    counts = found.reindex(rows.index).fillna(0).astype("int64")
     return pd.Series(counts.to_numpy(), index=values.index)
 
 

@@ -240,7 +240,7 @@ def _chosen(nodes: "pd.DataFrame", most: int) -> "pd.DataFrame":
 
 
 def _start(nodes: "pd.DataFrame", column: str) -> "pd.Series":
-    return nodes[column].where(shared_by(nodes[column], nodes["day"]) <= BLOCK_LIMIT, None)
+    return nodes[column].where(shared_by(nodes[column], nodes["day"], nodes["customer_id"]) <= BLOCK_LIMIT, None)
 
 
 def _linker(nodes: "pd.DataFrame", settings: Mapping[str, Any], connection: Any) -> Any:
