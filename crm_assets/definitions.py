@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from crm_assets.assets import clean, features, ingest, marts, models, profile, quality, touched
+from crm_assets.assets import clean, features, identity, ingest, marts, models, profile, quality, touched
 from crm_assets.automation.jobs import all_jobs
 from crm_assets.automation.schedules import all_schedules
 from crm_assets.automation.sensors import all_sensors
@@ -20,7 +20,7 @@ from crm_assets.contracts.registry import lake_tables
 from crm_assets.lake.engine import Engine
 from crm_assets.lake.io_manager import LakeIOManager, table_schema
 from crm_assets.lake.layout import Lake
-from crm_assets.lake.models import ModelIOManager
+from crm_assets.lake.models import JsonModelIOManager, ModelIOManager
 from crm_assets.lake.warehouse import Warehouse
 from crm_assets.partitions import windows
 from crm_assets.settings import Settings, load_settings
@@ -58,6 +58,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         touched.delivered_days,
         *clean.clean_assets,
         *profile.profile_assets,
+        *identity.identity_assets,
         *features.feature_assets,
         *models.model_assets,
         *marts.mart_assets,
@@ -73,6 +74,7 @@ def resources(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         "io_manager": LakeIOManager(lake, warehouse_of(settings)),
         "model_io_manager": ModelIOManager(settings.models),
+        "json_model_io_manager": JsonModelIOManager(settings.models),
         "warehouse": DuckDBResource(
             database=str(settings.warehouse),
             connection_config={"access_mode": "READ_ONLY", "memory_limit": settings.memory_limit},
@@ -98,6 +100,8 @@ def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsD
         layer, name = spec.key.path
         contract = lake_tables().get((layer, name))
         kinds = {"skops", "python"} if layer == "models" and contract is None else {"duckdb", "parquet"}
+        if spec.key == identity.MODEL:
+            kinds = {"json", "python"}
         return spec.replace_attributes(
             group_name=layer,
             owners=[OWNER],

@@ -8,7 +8,15 @@ from datetime import date
 
 import dagster as dg
 
-from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_days, stale_dimensions, touched_days
+from crm_assets.assets.identity import IDENTITY_ASSETS
+from crm_assets.automation.landing import (
+    day_ranges,
+    landed_deliveries,
+    stale_days,
+    stale_dimensions,
+    stale_identity,
+    touched_days,
+)
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.model import Shape
 from crm_assets.contracts.registry import TRAINING_FEATURES
@@ -63,7 +71,7 @@ class Runs:
     def clean(self) -> None:
         """Make the clean tables of the days that deliveries touched since they were last made."""
         stale = stale_days(self.lake)
-        if not stale and not stale_dimensions(self.lake):
+        if not stale and not stale_dimensions(self.lake) and not stale_identity(self.settings, self.lake):
             return
         last = last_day(self.settings)
         # The day that has not ended waits; it is stale again once it has.
@@ -71,7 +79,7 @@ class Runs:
         events = [["clean", table] for table in stale]
         profile = [["profile", "customer_days"]] if "transactions" in stale else []
         dimensions = [["clean", name] for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
-        dimensions.append(["profile", "customers_current"])
+        dimensions += [["profile", "customers_current"], *IDENTITY_ASSETS]
         self.progress("clean dimensions")
         self._run("clean", selection=dimensions)
         for first, last in ranges:

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
+    identity_threshold: float = Field(
+        0.5, gt=0, lt=1, description="Records at least so probably one person are joined."
+    )
+    phone_region: str | None = Field(None, description="Region of phone numbers without country code, such as CN.")
+    source_priority: list[str] = Field([], description="Sources whose values of a person survive, the first first.")
     export_settle_seconds: int = Field(30, ge=0, description="An export is complete once unchanged for this long.")
 
     @property
@@ -67,6 +72,16 @@ class Settings(BaseSettings):
     def reports(self) -> Path:
         """Reports for people, such as the Data Docs of the checks."""
         return self.home / "reports"
+
+    @property
+    def identity_pairs(self) -> Path:
+        """What people decided on pairs of records, if they did."""
+        return self.home / "identity_pairs.csv"
+
+    @property
+    def identity_truth(self) -> Path:
+        """Labels of persons to measure against, if there are some."""
+        return self.home / "identity_truth.csv"
 
     @property
     def warehouse(self) -> Path:

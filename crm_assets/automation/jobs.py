@@ -15,8 +15,9 @@ INGEST = AssetSelection.groups("raw", "validated") | AssetSelection.assets(
     ["quality", "delivered_days"],
     *[["quality", f"quarantine_{table}"] for table in CANONICAL],
 )
-CLEAN = AssetSelection.groups("clean", "profile")
-TRAIN = AssetSelection.groups("models") | AssetSelection.assets(
+IDENTITY = AssetSelection.assets(["models", "identity_model"], ["quality", "identity"])
+CLEAN = AssetSelection.groups("clean", "profile") | IDENTITY
+TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["features", "training_features"], ["quality", "leaderboard_churn"]
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(

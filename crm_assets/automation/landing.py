@@ -97,6 +97,13 @@ def stale_dimensions(lake: Lake) -> bool:
     return False
 
 
+def stale_identity(settings: Settings, lake: Lake) -> bool:
+    """Whether people decided on pairs of records, or labelled persons, after persons were last found."""
+    paths = [path for path in (settings.identity_pairs, settings.identity_truth) if path.exists()]
+    found = lake.written_ns("profile", contract_of("profile", "identity_members")).get((), -1)
+    return any(path.stat().st_mtime_ns > found for path in paths)
+
+
 def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:
     """The fewest ranges of consecutive days that hold exactly these days."""
     ranges: list[tuple[date, date]] = []

@@ -18,6 +18,7 @@ import ibis.expr.types as ir
 from ibis.util import gen_name
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
 
@@ -79,6 +80,19 @@ class Engine:
             yield self.backend.create_table(name, table, temp=True)
         finally:
             self.backend.drop_table(name, force=True)
+
+    @contextmanager
+    def scratch(self) -> "Iterator[DuckDBPyConnection]":
+        """A connection to an empty database in the same engine, for libraries that make tables of their own."""
+        name, cursor = quote_name(gen_name("scratch")), self.backend.con.cursor()
+        try:
+            cursor.execute(f"ATTACH ':memory:' AS {name}")
+            cursor.execute(f"USE {name}")
+            yield cursor
+        finally:
+            cursor.execute("USE memory")
+            cursor.execute(f"DETACH DATABASE IF EXISTS {name}")
+            cursor.close()
 
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
         """Write a lazy table into one Parquet file."""

@@ -1,4 +1,4 @@
-"""Trained models on disk: the model in skops' format, and its card as JSON.
+"""Trained models on disk: the model in skops' format or as JSON, and its card as JSON.
 
 Belongs here: storing and reading models. Not here: training or scoring (`mining/`).
 
@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 MODEL_FILE = "model.skops"
+JSON_FILE = "model.json"
 CARD_FILE = "card.json"
 
 
@@ -54,6 +55,39 @@ class ModelIOManager(dg.IOManager):
         return {month: read_model(folder) for month, folder in folders.items() if (folder / CARD_FILE).exists()}
 
 
+class JsonModelIOManager(dg.IOManager):
+    """Reads and writes the models of an asset that has no partitions: all of them, by the day from which they hold."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def handle_output(self, context: dg.OutputContext, obj: Mapping[str, StoredModel]) -> None:
+        """Store the models; those of other days stay."""
+        name = context.asset_key.path[-1]
+        for day, model in obj.items():
+            folder = self.root / name / day
+            folder.mkdir(parents=True, exist_ok=True)
+            if model.document is not None:
+                _write_json(folder / JSON_FILE, model.document)
+            _write_json(folder / CARD_FILE, model.card)
+        card = dict(obj[max(obj)].card) if obj else {}
+        context.add_output_metadata({"card": dg.MetadataValue.json(card), "path": str(self.root / name)})
+
+    def load_input(self, context: dg.InputContext) -> dict[str, StoredModel]:
+        """Every model of the asset."""
+        return read_json_models(self.root / context.asset_key.path[-1])
+
+
+def read_json_models(folder: Path) -> dict[str, StoredModel]:
+    """The models in a folder, by the day from which they hold."""
+    found = {}
+    for path in sorted(folder.glob(f"*/{CARD_FILE}")):
+        model = path.with_name(JSON_FILE)
+        document = json.loads(model.read_text("utf-8")) if model.exists() else None
+        found[path.parent.name] = StoredModel(document, json.loads(path.read_text("utf-8")))
+    return found
+
+
 def trained_months(root: Path, name: str) -> set[str]:
     """Months for which a model was trained, or was found to lack what it needs."""
     return {path.parent.name for path in (root / name).glob(f"*/{CARD_FILE}")}
@@ -77,5 +111,10 @@ def _write_model(folder: Path, model: StoredModel) -> None:
     else:
         io.dump(dict(model.document), folder / f".{MODEL_FILE}")
         os.replace(folder / f".{MODEL_FILE}", folder / MODEL_FILE)
-    (folder / f".{CARD_FILE}").write_text(json.dumps(model.card, indent=1, ensure_ascii=False, default=str), "utf-8")
-    os.replace(folder / f".{CARD_FILE}", folder / CARD_FILE)
+    _write_json(folder / CARD_FILE, model.card)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    hidden = path.with_name(f".{path.name}")
+    hidden.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=str), "utf-8")
+    os.replace(hidden, path)

@@ -29,7 +29,7 @@ from crm_assets.mining.identity_model import (
     weight_of,
 )
 from crm_assets.mining.identity_persons import Decisions, Pairs, follow_persons
-from crm_assets.mining.identity_records import COMPARED, PERSONAL_FIELDS, SUPPORTING_FIELDS, normal_records
+from crm_assets.mining.identity_records import PERSONAL_FIELDS, SUPPORTING_FIELDS, normal_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -275,7 +275,7 @@ def _links(
     table.loc[by_people, "method"] = "manual"
     unscored = [pair for pair in sorted(set(decided) - set(pairs)) if set(pair) <= set(person_of.index)]
     extra = pd.DataFrame(
-        [(*pair, decided[pair], "manual", "{}") for pair in unscored],  # type: ignore[index]
+        [(*pair, decided[pair], "manual", "{}") for pair in unscored],
         columns=["customer_id", "other_customer_id", "match_probability", "method", "evidence"],
     )
     table = pd.concat([table, extra], ignore_index=True) if len(extra) else table

@@ -50,7 +50,9 @@ COMPARISONS: Mapping[str, tuple[str, tuple[Level, ...]]] = {
         (
             Level("same name", "name_key_l = name_key_r", 0.36, 0.0003, "name_key"),
             Level("same given and family name", "full_l = full_r", 0.1, 0.0001, "full"),
-            Level("given and family name exchanged", "given_l = family_r and family_l = given_r", 0.01, 0.00001, "family"),
+            Level(
+                "given and family name exchanged", "given_l = family_r and family_l = given_r", 0.01, 0.00001, "family"
+            ),
             Level("same family, similar given name", f"family_l = family_r and {_GIVEN}", 0.12, 0.0003, "family"),
             Level("same family name and initial", f"family_l = family_r and {_INITIAL}", 0.03, 0.0002, "family"),
             Level("same given, similar family name", f"given_l = given_r and {_FAMILY}", 0.06, 0.0001, "given"),
@@ -61,7 +63,9 @@ COMPARISONS: Mapping[str, tuple[str, tuple[Level, ...]]] = {
             Level("family name is a part, reversed", "list_contains(tokens_l, family_r)", 0.015, 0.001, "family"),
             Level("same given name", "given_l = given_r", 0.03, 0.01, "given"),
             Level("one part in common", f"{_COMMON} >= 1", 0.01, 0.003),
-            Level("similar family name", "jaro_winkler_similarity(family_l, family_r) >= 0.85", 0.02, 0.002, None, True),
+            Level(
+                "similar family name", "jaro_winkler_similarity(family_l, family_r) >= 0.85", 0.02, 0.002, None, True
+            ),
             Level("similar given name", _GIVEN, 0.01, 0.007, None, True),
             Level("other name", _ELSE, 0.04, 0.9703, None, True),
         ),
@@ -194,7 +198,10 @@ def with_blocks(nodes: "pd.DataFrame") -> "pd.DataFrame":
             cut = values if length is None else values.str[length:] if length < 0 else values.str[:length]
             key = key + "|" + cut.fillna("").astype(str)
         keys[block] = key.where(known, None)
-    limited = {block: key.where(shared_by(key, nodes["day"], nodes["customer_id"]) <= BLOCK_LIMIT, None) for block, key in keys.items()}
+    limited = {
+        block: key.where(shared_by(key, nodes["day"], nodes["customer_id"]) <= BLOCK_LIMIT, None)
+        for block, key in keys.items()
+    }
     return nodes.assign(**limited)
 
 
@@ -236,11 +243,7 @@ def _comparison(name: str, missing: str, levels: tuple[Level, ...]) -> dict[str,
             "label_for_charts": level.label,
             "m_probability": level.m,
             "u_probability": level.u,
-            **(
-                {"tf_adjustment_column": level.term, "disable_tf_exact_match_detection": True}
-                if level.term
-                else {}
-            ),
+            **({"tf_adjustment_column": level.term, "disable_tf_exact_match_detection": True} if level.term else {}),
         }
         for level in levels
     ]

@@ -14,7 +14,6 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +83,9 @@ class IdentityModel:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "IdentityModel":
         """The model of `to_document`."""
-        return cls(document["settings"], document["terms"], document["rare"], document["records"], tuple(document["starts"]))
+        return cls(
+            document["settings"], document["terms"], document["rare"], document["records"], tuple(document["starts"])
+        )
 
     def card(self) -> dict[str, Any]:
         """What a person wants to know: where the weights come from and how much each agreement is worth."""
@@ -143,7 +144,9 @@ def train_identity(nodes: "pd.DataFrame", connection: Any, seed: int) -> Identit
     settings = untrained_settings()
     settings |= {"retain_intermediate_calculation_columns": False, "retain_matching_columns": False}
     random_pairs = _linker(_chosen(chosen, RANDOM_RECORDS), settings, connection)
-    random_pairs.training.estimate_u_using_random_sampling(max_pairs=1e9, seed=seed, min_count_per_level=None, num_chunks=1)
+    random_pairs.training.estimate_u_using_random_sampling(
+        max_pairs=1e9, seed=seed, min_count_per_level=None, num_chunks=1
+    )
     settings = _with_shares(settings, random_pairs.misc.save_model_to_json(), "u_probability")
     linker = _linker(chosen, settings, connection)
     linker.training.estimate_probability_two_random_records_match(_SURE, recall=_SURE_RECALL)
@@ -249,7 +252,7 @@ def _linker(nodes: "pd.DataFrame", settings: Mapping[str, Any], connection: Any)
 
     logging.getLogger("splink").setLevel(logging.ERROR)
     whole = {"node": pa.int64(), "tokens": pa.list_(pa.string())}
-    columns = ["node", *COMPARED, *(name for name in nodes if name.startswith(("block_", "start_")))]
+    columns = ["node", *COMPARED, *(name for name in map(str, nodes) if name.startswith(("block_", "start_")))]
     table = pa.table({name: pa.array(nodes[name], whole.get(name, pa.string()), from_pandas=True) for name in columns})
     return Linker(DuckDBAPI(connection).register(table), dict(settings), log_level=None)
 
@@ -275,7 +278,7 @@ def _with_shares(settings: Mapping[str, Any], trained: Mapping[str, Any], share:
 def _term_shares(values: "pd.Series") -> dict[str, float]:
     counts = values.value_counts()
     common = counts[counts >= COMMON_TERM].sort_index()
-    return {value: _rounded(count / counts.sum()) for value, count in common.items()}
+    return {str(value): _rounded(count / counts.sum()) for value, count in common.items()}
 
 
 def _term_table(values: "pd.Series", shares: Mapping[str, float], rare: float, column: str) -> Any:

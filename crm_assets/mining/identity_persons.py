@@ -102,7 +102,7 @@ def follow_persons(
     person_of: dict[str, str] = {}
     last = max(arriving, default=None)
     for day in sorted({*arriving, *decided, *begin}):
-        if last is None or day > last and day not in decided:
+        if last is None or (day > last and day not in decided):
             break
         if day in begin:
             groups.use(begin[day])

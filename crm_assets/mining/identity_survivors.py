@@ -49,7 +49,9 @@ def surviving_customers(
         customer_ids=rows.customer_id.collect(order_by=rows.customer_id.asc()),
     )
     parts = [
-        persons[f"_{name}"].notnull().ifelse(ibis.literal(f'"{name}": ') + _json(persons[f"_{name}"]), ibis.null("string"))
+        persons[f"_{name}"]
+        .notnull()
+        .ifelse(ibis.literal(f'"{name}": ') + _json(persons[f"_{name}"]), ibis.null("string"))
         for name in names
     ]
     provenance = ibis.literal("{") + ibis.literal(", ").join(parts) + "}"
