@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BEGINNING = date.fromisoformat(EARLIEST)
 
 SHARED_BY = 20
-"""An e-mail address or phone number of more records than this is a switchboard's and links nobody by itself."""
+"""An e-mail address or phone number of more records than this is a switchboard's and says nothing of a person."""
 
 SHOWN = 0.1
 """Least match probability of a pair that people are shown."""
@@ -114,7 +114,12 @@ def identity_nodes(versions: "pd.DataFrame", phone_region: str | None = None) ->
     changed = ~(same & customer.duplicated())
     nodes = normal.assign(customer_id=customer, first_day=versions["first_day"], day=versions["day"])[changed]
     nodes = nodes.sort_values(["day", "customer_id"], ignore_index=True)
-    return nodes.assign(node=range(len(nodes)))
+    # Only records up to the day count, so that later ones never change what earlier ones are compared by.
+    few = {
+        name: nodes[name].where(shared_by(nodes[name], nodes["day"], nodes["customer_id"]) <= SHARED_BY, None)
+        for name in ("email", "mailbox", "phone", "phone_end")
+    }
+    return nodes.assign(node=range(len(nodes)), **few)
 
 
 def due_model(
@@ -159,7 +164,7 @@ def find_identity(
             continue
         seen = nodes if until is None else nodes[nodes["day"] < until]
         scored = score_pairs(seen, model, connection)
-        sure = scored[["left", "right"]].assign(method=_rule(scored, nodes))
+        sure = scored[["left", "right"]].assign(method=_rule(scored))
         certain = sure[sure["method"].notna()]
         near = scored.take(_joinable(scored, certain, len(nodes), weight_of(threshold)))
         triples = zip(near["left"].tolist(), near["right"].tolist(), near["weight"].tolist(), strict=True)
@@ -208,17 +213,15 @@ def _holds(members: ir.Table, day: ir.DateValue) -> ir.BooleanValue:
     return (members[VALID_FROM.name] <= day) & (until.isnull() | (until > day))
 
 
-def _rule(scored: "pd.DataFrame", nodes: "pd.DataFrame") -> Any:
-    """Which rule, if any, says that a pair is one person: the same e-mail address or phone number of few records."""
+def _rule(scored: "pd.DataFrame") -> Any:
+    """Which rule, if any, says that a pair is one person: the same e-mail address or phone number."""
     import numpy as np
 
-    newer = scored["right"].to_numpy()
     methods = np.full(len(scored), None, dtype=object)
     # Members of one household share addresses and numbers; then it is for the model to say.
     other_name = _differs(scored, "name")
     for column, other in (("phone", other_name | _differs(scored, "birth_date")), ("email", other_name)):
-        holders = shared_by(nodes[column], nodes["day"], nodes["customer_id"]).to_numpy()
-        methods[(scored[f"level_{column}"].to_numpy() == 0) & (holders[newer] <= SHARED_BY) & ~other] = column
+        methods[(scored[f"level_{column}"].to_numpy() == 0) & ~other] = column
     return methods
 
 

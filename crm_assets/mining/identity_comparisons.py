@@ -219,8 +219,8 @@ def shared_by(values: "pd.Series", days: "pd.Series", customers: "pd.Series") ->
     return pd.Series(counts.to_numpy(), index=values.index)
 
 
-def untrained_settings() -> dict[str, Any]:
-    """Splink's settings with the untrained weights."""
+def untrained_settings(with_terms: bool = True) -> dict[str, Any]:
+    """Splink's settings with the untrained weights; rare values may count for more than frequent ones."""
     return {
         "link_type": "dedupe_only",
         "unique_id_column_name": "node",
@@ -229,21 +229,27 @@ def untrained_settings() -> dict[str, Any]:
         "retain_intermediate_calculation_columns": True,
         "em_convergence": 0.0001,
         "max_iterations": 30,
-        "comparisons": [_comparison(name, missing, levels) for name, (missing, levels) in COMPARISONS.items()],
+        "comparisons": [
+            _comparison(name, missing, levels, with_terms) for name, (missing, levels) in COMPARISONS.items()
+        ],
         "blocking_rules_to_generate_predictions": [
             {"blocking_rule": f"l.{block} = r.{block}", "sql_dialect": "duckdb"} for block in BLOCKS
         ],
     }
 
 
-def _comparison(name: str, missing: str, levels: tuple[Level, ...]) -> dict[str, Any]:
+def _comparison(name: str, missing: str, levels: tuple[Level, ...], with_terms: bool) -> dict[str, Any]:
     known = [
         {
             "sql_condition": level.condition,
             "label_for_charts": level.label,
             "m_probability": level.m,
             "u_probability": level.u,
-            **({"tf_adjustment_column": level.term, "disable_tf_exact_match_detection": True} if level.term else {}),
+            **(
+                {"tf_adjustment_column": level.term, "disable_tf_exact_match_detection": True}
+                if level.term and with_terms
+                else {}
+            ),
         }
         for level in levels
     ]

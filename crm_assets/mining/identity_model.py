@@ -119,7 +119,7 @@ class IdentityModel:
 
 def untrained_model() -> IdentityModel:
     """The model of a workspace that is too small to learn from."""
-    return IdentityModel(untrained_settings(), {}, None, 0)
+    return IdentityModel(untrained_settings(with_terms=False), {}, None, 0)
 
 
 def can_train(nodes: "pd.DataFrame") -> bool:
