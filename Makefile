@@ -40,6 +40,7 @@ validate: $(INSTALLED)  ## Load the definitions as Dagster does.
 bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
 	$(BIN)/python benchmarks/rules_vs_mlxtend.py
 	$(BIN)/python benchmarks/demo_vs_pandas.py
+	$(BIN)/python benchmarks/identity.py
 
 docs: $(INSTALLED)  ## Write docs/tables.md and docs/mapping.schema.json from the contracts.
 	$(BIN)/python -m crm_assets.contracts.docs docs/tables.md
