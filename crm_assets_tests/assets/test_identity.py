@@ -3,6 +3,7 @@
 import json
 from datetime import date
 
+import ibis
 import pytest
 
 from crm_assets.assets.identity import IDENTITY_ASSETS
@@ -12,30 +13,24 @@ from crm_assets.definitions import lake_of
 from crm_assets.runs import Runs
 from crm_assets.settings import load_settings, write_settings
 
-MAPPING = """
-source: {source}
-timezone: UTC
-tables:
-  customers:
-    files: customers.csv
-    columns: {{customer_id: id, full_name: name, email: mail, phone: tel, city: city}}
-"""
+FIELDS = ("customer_id", "full_name", "email", "phone", "city")
 
 
 def deliver(home, source, day, *rows):
-    folder = home / "exports" / source / day
-    folder.mkdir(parents=True)
-    (folder / "customers.csv").write_text("\n".join(["id,name,mail,tel,city", *rows]) + "\n", "utf-8")
-    (home / "sources").mkdir(exist_ok=True)
-    (home / "sources" / f"{source}.yaml").write_text(MAPPING.format(source=source), "utf-8")
+    """Validated customers, as ingestion leaves them."""
+    contract = contract_of("validated", "customers")
+    place = {"_source": source, "_export_date": day, "_file": "customers.csv"}
+    empty = dict.fromkeys(contract.by_name)
+    records = [
+        {**empty, **dict(zip(FIELDS, row, strict=True)), **place, "_line": line} for line, row in enumerate(rows, 1)
+    ]
+    table = ibis.memtable(records, schema=contract.schema)
+    lake_of(load_settings(home)).write("validated", contract, table, [(source, day.isoformat())])
 
 
-def run(home, clean=True):
+def clean(home):
     with open_instance(home) as instance:
-        runs = Runs(load_settings(home), instance, lambda doing: None)
-        runs.ingest()
-        if clean:
-            runs.clean()
+        Runs(load_settings(home), instance, lambda doing: None).clean()
 
 
 def read(home, table):
@@ -52,24 +47,25 @@ def persons(home):
 @pytest.mark.slow
 def test_records_of_two_sources_become_persons_who_keep_their_identifiers(tmp_path):
     write_settings(tmp_path, memory_limit="500MB", threads=2, phone_region="CN", end_date=date(2024, 1, 31))
-    deliver(tmp_path, "crm", "2024-01-01", "c1,Ann Lee,ann@x.com,,Leeds", "c2,张伟,,138 1234 5678,上海")
-    run(tmp_path, clean=False)
-    deliver(tmp_path, "shop", "2024-01-05", "s1,A. LEE,Ann@X.com,,London", "s2,Bo King,bo@x.com,,York")
-    run(tmp_path)
+    ann, wei = ("c1", "Ann Lee", "ann@x.com", None, "Leeds"), ("c2", "张伟", None, "138 1234 5678", "上海")
+    lee, king = ("s1", "A. LEE", "Ann@X.com", None, "London"), ("s2", "Bo King", "bo@x.com", None, "York")
+    deliver(tmp_path, "crm", date(2024, 1, 1), ann, wei)
+    deliver(tmp_path, "shop", date(2024, 1, 5), lee, king)
+    clean(tmp_path)
     assert persons(tmp_path) == {"c1": "c1", "c2": "c2", "s1": "c1", "s2": "s2"}
-    ann = read(tmp_path, "customers").set_index("person_id").loc["c1"]
-    assert (ann["city"], ann["records"]) == ("London", 2)
-    assert json.loads(ann["provenance"])["city"] == {
+    person = read(tmp_path, "customers").set_index("person_id").loc["c1"]
+    assert (person["city"], person["records"]) == ("London", 2)
+    assert json.loads(person["provenance"])["city"] == {
         "customer_id": "s1", "source": "shop", "export_date": "2024-01-05",
     }  # fmt: skip
     card = json.loads(next((tmp_path / "models" / "identity_model").glob("*/card.json")).read_text("utf-8"))
     assert card["choice"].startswith("untrained weights")
 
-    deliver(tmp_path, "shop", "2024-01-09", "s3,Zhang Wei,,+8613812345678,上海", "s1,A. LEE,Ann@X.com,,London")
+    deliver(tmp_path, "shop", date(2024, 1, 9), ("s3", "Zhang Wei", None, "+8613812345678", "上海"), lee)
     decisions = "customer_id_a,customer_id_b,decision,decided_on\nc1,s1,never,2024-01-20\n"
     (tmp_path / "identity_pairs.csv").write_text(decisions, "utf-8")
     (tmp_path / "identity_truth.csv").write_text("customer_id,person\nc2,w\ns3,w\ns2,b\n", "utf-8")
-    run(tmp_path)
+    clean(tmp_path)
     assert persons(tmp_path) == {"c1": "c1", "c2": "c2", "s1": "s1", "s2": "s2", "s3": "c2"}
     found = read(tmp_path, "identity_members").set_index("customer_id").loc[["s1"]]
     assert found[["person_id", "valid_from"]].astype(str).values.tolist() == [
