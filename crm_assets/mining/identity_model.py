@@ -36,7 +36,7 @@ MIN_RECORDS = 500
 TRAINING_RECORDS = 100_000
 """Most records a model learns from, chosen by a hash of their identifiers."""
 
-RANDOM_RECORDS = 2_000
+RANDOM_RECORDS = 1_500
 """Records whose pairs stand for pairs of two persons; their number of pairs is what limits the rarest level."""
 
 MIN_PAIRS = 200
@@ -139,16 +139,17 @@ def train_identity(nodes: "pd.DataFrame", connection: Any, seed: int) -> Identit
         The model; comparisons that there are too few pairs for keep their untrained weights.
     """
     chosen = _chosen(nodes, TRAINING_RECORDS)
+    database = _database(connection)
     starts = {f"start_{column}": _start(chosen, column) for column in _STARTS}
     chosen = chosen.assign(**starts)
     settings = untrained_settings()
     settings |= {"retain_intermediate_calculation_columns": False, "retain_matching_columns": False}
-    random_pairs = _linker(_chosen(chosen, RANDOM_RECORDS), settings, connection)
+    random_pairs = _linker(_chosen(chosen, RANDOM_RECORDS), settings, database)
     random_pairs.training.estimate_u_using_random_sampling(
         max_pairs=1e9, seed=seed, min_count_per_level=None, num_chunks=1
     )
     settings = _with_shares(settings, random_pairs.misc.save_model_to_json(), "u_probability")
-    linker = _linker(chosen, settings, connection)
+    linker = _linker(chosen, settings, database)
     linker.training.estimate_probability_two_random_records_match(_SURE, recall=_SURE_RECALL)
     found = linker.misc.save_model_to_json()["probability_two_random_records_match"]
     all_pairs = len(chosen) * (len(chosen) - 1) / 2
@@ -185,11 +186,12 @@ def score_pairs(nodes: "pd.DataFrame", model: IdentityModel, connection: Any) ->
     import pandas as pd
 
     blocked = with_blocks(nodes)
-    linker = _linker(blocked, dict(model.settings), connection)
+    database = _database(connection)
+    linker = _linker(blocked, dict(model.settings), database)
     if model.rare is not None:
         for column in TERMS:
             linker.table_management.register_term_frequency_lookup(
-                linker._db_api.register(_term_table(blocked[column], model.terms[column], model.rare, column)), column
+                database.register(_term_table(blocked[column], model.terms[column], model.rare, column)), column
             )
     relation = linker.inference.predict().as_duckdbpyrelation()
     prefixes = ("gamma_", "mw_")
@@ -246,15 +248,21 @@ def _start(nodes: "pd.DataFrame", column: str) -> "pd.Series":
     return nodes[column].where(shared_by(nodes[column], nodes["day"], nodes["customer_id"]) <= BLOCK_LIMIT, None)
 
 
-def _linker(nodes: "pd.DataFrame", settings: Mapping[str, Any], connection: Any) -> Any:
-    import pyarrow as pa
-    from splink import DuckDBAPI, Linker
+def _database(connection: Any) -> Any:
+    from splink import DuckDBAPI
 
     logging.getLogger("splink").setLevel(logging.ERROR)
+    return DuckDBAPI(connection)
+
+
+def _linker(nodes: "pd.DataFrame", settings: Mapping[str, Any], database: Any) -> Any:
+    import pyarrow as pa
+    from splink import Linker
+
     whole = {"node": pa.int64(), "tokens": pa.list_(pa.string())}
     columns = ["node", *COMPARED, *(name for name in map(str, nodes) if name.startswith(("block_", "start_")))]
     table = pa.table({name: pa.array(nodes[name], whole.get(name, pa.string()), from_pandas=True) for name in columns})
-    return Linker(DuckDBAPI(connection).register(table), dict(settings), log_level=None)
+    return Linker(database.register(table), dict(settings), log_level=None)
 
 
 def _with_shares(settings: Mapping[str, Any], trained: Mapping[str, Any], share: str) -> dict[str, Any]:

@@ -29,85 +29,19 @@ COMPARED = (
 """What `normal_records` gives for each record."""
 
 _TITLES = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "mx",
-        "dr",
-        "prof",
-        "professor",
-        "rev",
-        "sir",
-        "madam",
-        "lady",
-        "lord",
-        "dame",
-        "jr",
-        "sr",
-        "ii",
-        "iii",
-        "iv",
-        "esq",
-        "phd",
-        "md",
-        "the",
-        "of",
-        "and",
-        "baron",
-        "baroness",
-        "baronet",
-        "earl",
-        "count",
-        "countess",
-        "duke",
-        "duchess",
-        "viscount",
-        "marquess",
-        "herr",
-        "frau",
-        "mme",
-        "mlle",
-        "sig",
-        "sra",
-        "srta",
-    ]
+    re.findall(
+        r"\w+",
+        "mr mrs ms miss mx dr prof professor rev sir madam lady lord dame jr sr ii iii iv esq phd md the of and baron "
+        "baroness baronet earl count countess duke duchess viscount marquess herr frau mme mlle sig sra srta",
+    )
 )
 _CHINESE_TITLES = ("先生", "女士", "小姐", "太太", "经理", "总经理", "老师", "医生")
 _DOUBLE_FAMILIES = frozenset(
-    [
-        "欧阳",
-        "司马",
-        "上官",
-        "诸葛",
-        "夏侯",
-        "东方",
-        "皇甫",
-        "尉迟",
-        "公孙",
-        "慕容",
-        "令狐",
-        "宇文",
-        "长孙",
-        "端木",
-        "轩辕",
-        "司徒",
-        "司空",
-        "南宫",
-        "独孤",
-        "歐陽",
-        "司馬",
-        "上官",
-        "諸葛",
-        "東方",
-        "尉遲",
-        "公孫",
-        "長孫",
-        "軒轅",
-        "南宮",
-        "獨孤",
-    ]
+    re.findall(
+        r"\w+",
+        "欧阳 司马 上官 诸葛 夏侯 东方 皇甫 尉迟 公孙 慕容 令狐 宇文 长孙 端木 轩辕 司徒 司空 南宫 独孤 "
+        "歐陽 司馬 諸葛 東方 尉遲 公孫 長孫 軒轅 南宮 獨孤",
+    )
 )
 _ORDINAL = re.compile(r"\d+(st|nd|rd|th)")
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
