@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK_LIMIT = 300
+BLOCK_LIMIT = 100
 """A value shared by more records than this, such as a first name in a large city, proposes no pairs."""
 
 

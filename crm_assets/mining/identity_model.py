@@ -25,6 +25,7 @@ from crm_assets.mining.identity_comparisons import (
     untrained_settings,
     with_blocks,
 )
+from crm_assets.mining.identity_persons import NOT_COMPARED
 from crm_assets.mining.identity_records import COMPARED
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def score_pairs(nodes: "pd.DataFrame", model: IdentityModel, connection: Any) ->
         connection: A DuckDB connection with a schema of its own, to work in.
 
     Returns:
-        A row per pair of records of two customers: left, right (nodes, left < right), weight (bits; log2 of the odds
+        A row per pair of records of two customers that is not clearly of two persons (`NOT_COMPARED`): left, right (nodes, left < right), weight (bits; log2 of the odds
         that they are one person), and for each comparison `level_<name>` (its level, -1 where not known in both) and
         `bits_<name>` (what it adds to the weight).
     """
@@ -193,7 +194,7 @@ def score_pairs(nodes: "pd.DataFrame", model: IdentityModel, connection: Any) ->
             linker.table_management.register_term_frequency_lookup(
                 database.register(_term_table(blocked[column], model.terms[column], model.rare, column)), column
             )
-    relation = linker.inference.predict().as_duckdbpyrelation()
+    relation = linker.inference.predict(threshold_match_weight=NOT_COMPARED).as_duckdbpyrelation()
     prefixes = ("gamma_", "mw_")
     wanted = [name for name in relation.columns if name in _PAIR or name.startswith(prefixes)]
     scored = relation.select(*wanted).df()

@@ -22,7 +22,7 @@ COHESION = -4.0
 """Least average weight, in bits, between the records of two groups that become one person."""
 
 NOT_COMPARED = -6.0
-"""Weight of two records that agree on no blocking key."""
+"""Weight of two records that agree on no blocking key, and least weight of two that do."""
 
 MOST = 15.0
 """Weights beyond this, either way, count as this, so that one pair does not outweigh all others."""
