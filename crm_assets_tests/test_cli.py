@@ -98,3 +98,38 @@ def test_an_unknown_setting_is_an_error_that_names_it(tmp_path: Path) -> None:
     result = crm_assets(tmp_path, "status")
     assert result.exit_code == 1
     assert "sedd" in result.stderr
+
+
+def test_a_source_is_sketched_checked_and_listed(tmp_path: Path) -> None:
+    export = tmp_path / "export" / "customers.csv"
+    export.parent.mkdir()
+    export.write_text("客户编号,姓名,城市\n1,王芳,上海\n", "utf-8")
+    mapping = tmp_path / "sources" / "shop.yaml"
+    assert crm_assets(tmp_path, "sources", "sketch", str(export), "-o", str(mapping)).exit_code == 0
+    checked = crm_assets(tmp_path, "sources", "check", "shop", "--files", str(export))
+    assert checked.exit_code == 0, checked.output
+    assert "ok       customers.csv: customers: 1 rows, 1 valid, 0 rejected" in checked.stdout
+    assert "shop  own  customers" in crm_assets(tmp_path, "sources", "list").stdout
+    assert crm_assets(tmp_path, "sources", "sketch", str(export), "-o", str(mapping)).exit_code == 1
+
+
+def test_a_check_reads_what_landed_and_fails_on_problems(tmp_path: Path) -> None:
+    folder = tmp_path / "exports" / "shop" / "2024-03-01"
+    folder.mkdir(parents=True)
+    (folder / "customers.csv").write_text("id,town\n1,York\n", "utf-8")
+    (tmp_path / "sources").mkdir()
+    text = "source: shop\ntables: {customers: {files: '*.csv', columns: {customer_id: idd}}}\n"
+    (tmp_path / "sources" / "shop.yaml").write_text(text, "utf-8")
+    result = crm_assets(tmp_path, "sources", "check")
+    assert result.exit_code == 1
+    assert "the file has no column 'idd'; did you mean 'id'?" in result.stdout
+    (tmp_path / "sources" / "shop.yaml").write_text("source: shop\ntabels: {}\n", "utf-8")
+    assert "shop.yaml: tabels" in crm_assets(tmp_path, "sources", "check").stdout
+    assert "did you mean 'shop'?" in crm_assets(tmp_path, "sources", "check", "shopp").stderr
+
+
+def test_the_schema_of_mappings_is_printed(tmp_path: Path) -> None:
+    assert (
+        "transactions"
+        in json.loads(crm_assets(tmp_path, "sources", "schema").stdout)["properties"]["tables"]["properties"]
+    )

@@ -20,7 +20,7 @@ from crm_assets.sources.mapping import SOURCE_NAME, ColumnMapping, TableMapping
 from crm_assets.sources.readers import read_files
 from crm_assets.sources.rows import headers_of
 from crm_assets.sources.values import text_of, typed
-from crm_assets.sources.vocabulary import GENERIC, TABLES, column_words, plain
+from crm_assets.sources.vocabulary import TABLES, column_words, is_generic, plain
 
 SAMPLE = 5000
 """Rows whose values are looked at."""
@@ -171,7 +171,7 @@ def _complete(draft: _Drafted, sample: ir.Table, headers: Sequence[str]) -> None
     for name, header in draft.headers.items():
         draft.origins[name] = _quoted(header)
         column = draft.table.by_name[name]
-        if plain(header) in GENERIC:
+        if is_generic(header):
             draft.remarks[name] = "?"
         if column.dtype not in ("string", "boolean"):
             _form(draft, column, sample, header)

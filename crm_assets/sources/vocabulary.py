@@ -129,47 +129,10 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 """Words of a header, by table and column."""
 
-GENERIC = frozenset(
-    [
-        "id",
-        "name",
-        "title",
-        "type",
-        "kind",
-        "date",
-        "datetime",
-        "timestamp",
-        "time",
-        "at",
-        "start",
-        "end",
-        "count",
-        "total",
-        "value",
-        "price",
-        "description",
-        "order",
-        "customer",
-        "product",
-        "item",
-        "state",
-        "event",
-        "action",
-        "编号",
-        "名称",
-        "类型",
-        "日期",
-        "时间",
-        "客户",
-        "会员",
-        "商品",
-        "产品",
-        "活动",
-        "描述",
-        "内容",
-    ]
+_GENERIC = (
+    "id name title type kind date datetime timestamp time at start end count total value price description order customer "
+    "product item state event action 编号 名称 类型 日期 时间 客户 会员 商品 产品 活动 描述 内容"
 )
-"""Words that say little by themselves, so that what is guessed by them is marked."""
 
 
 def plain(text: str) -> str:
@@ -180,3 +143,8 @@ def plain(text: str) -> str:
 def column_words(table: str, column: str) -> tuple[str, ...]:
     """The words for a column, its own name first."""
     return (plain(column), *COLUMNS[table].get(column, "").split())
+
+
+def is_generic(header: str) -> bool:
+    """Whether a header says little by itself, so that what is guessed by it is to be looked at."""
+    return plain(header) in _GENERIC.split()
