@@ -44,6 +44,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "occupation": "occupation job jobtitle title profession 职业 职务 职位",
         "household_size": "householdsize familysize 家庭人数",
         "interests": "interests interest hobbies 兴趣 爱好 兴趣爱好",
+        "address": "address street streetaddress addressline1 mailingstreet billingstreet 地址 详细地址 街道",
+        "postcode": "postcode postalcode zip zipcode mailingpostalcode 邮编 邮政编码",
         "city": "city town mailingcity billingcity 城市 市 所在城市",
         "region": "region state province county 省份 省 地区 区域",
         "country": "country nation mailingcountry billingcountry 国家",

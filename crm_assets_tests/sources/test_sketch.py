@@ -43,7 +43,7 @@ def problems(engine, path, source):
 def test_the_draft_of_a_chinese_export_is_checked_without_change(engine, tmp_path, draft):
     text, source = draft(orders_20240301=CHINESE)
     (part,) = source.tables["transactions"]
-    assert part.files == "orders_*.csv"
+    assert part.files == ("orders_*.csv",)
     assert {name: column.column for name, column in part.columns.items() if column.column} == {
         "order_id": ("订单编号",),
         "customer_id": ("客户编号",),
@@ -99,7 +99,7 @@ def test_customers_and_products_of_an_order_are_drafted_too(draft):
 def test_files_of_different_columns_become_parts_and_those_of_one_form_one(draft):
     old, new = "customer id,city\n1,Leeds\n", "client id,town\n2,York\n"
     _, source = draft(customers_20240101=old, customers_20240102=old, clients=new)
-    assert [part.files for part in source.tables["customers"]] == ["customers_*.csv", "clients.csv"]
+    assert [part.files for part in source.tables["customers"]] == [("customers_*.csv",), ("clients.csv",)]
 
 
 def test_keys_are_measured_on_the_file(draft):
