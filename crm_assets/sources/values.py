@@ -147,7 +147,8 @@ def _moment(origin: ir.Value, dtype: str, format: str | None, dates: str | None,
         if dtype == "date":
             return moment.cast("date")
         return moment if "%z" in format else to_utc(moment, timezone)
-    local = _four_digit_year(text.try_cast("timestamp"))
+    # With four digits of the year: the engine reads 5/3/24 as the year 5, and knows words such as infinity.
+    local = text.substr(4, 1).isin(("-", "/")).ifelse(text.try_cast("timestamp"), ibis.null("timestamp"))
     if dtype == "date":
         plain: ir.Value = local.cast("date")
     else:
