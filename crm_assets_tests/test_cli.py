@@ -68,9 +68,9 @@ def test_status_shows_deliveries_partitions_and_the_newest_day(finished: Path) -
 def test_status_names_folders_that_no_source_explains(tmp_path: Path) -> None:
     shop.lay_down(tmp_path, customers=2)
     (tmp_path / "exports" / "shop" / "yesterday").mkdir()
-    (tmp_path / "exports" / "hubspot").mkdir()
+    (tmp_path / "exports" / "no_such_crm").mkdir()
     result = crm_assets(tmp_path, "status")
-    assert "no source or date explains hubspot" in result.stdout
+    assert "no source or date explains no_such_crm" in result.stdout
     assert "no source or date explains shop/yesterday" in result.stdout
     assert "6 waiting" in result.stdout
 
