@@ -8,15 +8,22 @@ A run over a year of daily partitions logs two events a partition and asset. Dag
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Self
 
+import sqlalchemy as db
 from dagster import EventLogEntry
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy.pool import NullPool
 
 BATCH_SIZE = 1_000
 """Events in one transaction, unless `DAGSTER_EVENT_BATCH_SIZE` says otherwise."""
+
+BUSY_SECONDS = 30
+"""How long a writer waits for another process to finish its transaction."""
 
 
 class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
@@ -27,6 +34,17 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
         """The storage that `dagster.yaml` describes; its parent would make one of its own class."""
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
         return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[db.Connection]:
+        """A connection to one database; its parent compiles every statement anew, which takes longer than running it."""
+        with self._db_lock:
+            engine = _engine(self.conn_string_for_shard(shard))
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.connect() as connection, connection.begin():
+                yield connection
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store the events of a batch; those that are not asset events are stored one by one."""
@@ -56,3 +74,9 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
                 last_of_asset[event.dagster_event.asset_key, event.dagster_event_type] = event, event_id
             for event, event_id in last_of_asset.values():
                 self._store_asset_event(connection, event, event_id)
+
+
+@lru_cache(maxsize=16)
+def _engine(address: str) -> db.Engine:
+    # Connections are not kept, so that neither a forked process nor a removed file meets an old one.
+    return db.create_engine(address, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})

@@ -1,0 +1,88 @@
+"""What one more daily export costs beside the full ingestion of a year: at most a tenth.
+
+Belongs here: timing ingestion and cleaning of the demonstration's exports. Not here: features, models and marts.
+
+Both are measured as a user pays for them: each in a process of its own, from its start to its end, on the same
+workspace. The full ingestion is of the historical export, eleven months; the increments are the days after it, one by
+one, and their median counts.
+
+    python benchmarks/increment.py [--days N] [--home FOLDER]
+"""
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+from crm_assets import demo
+from crm_assets.automation.instance import open_instance
+from crm_assets.definitions import lake_of
+from crm_assets.runs import Runs
+from crm_assets.settings import load_settings, write_settings
+from crm_assets.sources.deliveries import Delivery
+
+TARGET = 0.1
+
+
+def main() -> int:
+    """Print the times and their ratio; 1 when an increment costs more than a tenth."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, default=5, help="daily exports to ingest one by one")
+    parser.add_argument("--home", type=Path, help="an empty folder for the workspace; default a temporary one")
+    parser.add_argument("--ingest", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.ingest:
+        ingest_and_clean(arguments.ingest)
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        return measure(arguments.home or Path(temporary), arguments.days)
+
+
+def measure(home: Path, days: int) -> int:
+    """Ingest the history, then `days` daily exports one by one, and compare."""
+    settings = write_settings(home, end_date=demo.LAST_DAY)
+    later = home / "later"
+    demo.lay_down_exports(lake_of(settings).engine, later, lambda done, total: None)
+    deliver(later, home / "exports", demo.HISTORY_ENDS)
+    full = timed(home)
+    print(f"full ingestion and cleaning, history up to {demo.HISTORY_ENDS}: {full:6.2f} s", flush=True)
+    costs = []
+    for number in range(1, days + 1):
+        day = demo.HISTORY_ENDS + timedelta(days=number)
+        deliver(later, home / "exports", day)
+        costs.append(timed(home))
+        print(f"one more daily export, {day}:                      {costs[-1]:6.2f} s", flush=True)
+    ratio = statistics.median(costs) / full
+    print(f"one more export costs {ratio:.3f} of the full ingestion (median of {days}); target {TARGET}")
+    return int(ratio > TARGET)
+
+
+def deliver(waiting: Path, exports: Path, day: date) -> None:
+    """Let one export land."""
+    folder = Delivery(demo.SOURCE, day).folder(exports)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(Delivery(demo.SOURCE, day).folder(waiting), folder)
+
+
+def timed(home: Path) -> float:
+    """Seconds that a process takes to ingest and clean what has landed."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, __file__, "--ingest", str(home)], check=True)
+    return time.perf_counter() - start
+
+
+def ingest_and_clean(home: Path) -> None:
+    """What `crm-assets run` does before it scores."""
+    with open_instance(home) as instance:
+        runs = Runs(load_settings(home), instance, lambda doing: None)
+        runs.ingest()
+        runs.clean()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
