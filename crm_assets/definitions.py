@@ -52,6 +52,7 @@ def build_defs(settings: Settings | None = None, resource_overrides: Mapping[str
 def all_assets() -> list[dg.AssetsDefinition]:
     """Every asset, in the order data flows."""
     return [
+        ingest.landed_files,
         ingest.delivered_files,
         *ingest.raw_assets,
         *ingest.validated_assets,

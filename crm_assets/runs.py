@@ -8,8 +8,8 @@ from datetime import date
 
 import dagster as dg
 
-from crm_assets.assets.identity import IDENTITY_ASSETS
 from crm_assets.automation.landing import (
+    DIMENSIONS,
     day_ranges,
     landed_deliveries,
     stale_days,
@@ -17,8 +17,7 @@ from crm_assets.automation.landing import (
     stale_identity,
     touched_days,
 )
-from crm_assets.contracts.canonical import CANONICAL
-from crm_assets.contracts.model import Shape
+from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours, this_process
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
@@ -53,16 +52,20 @@ class Runs:
     def ingest(self) -> list[str]:
         """Ingest every delivery that is new or has changed, and return their partition keys."""
         landed = landed_deliveries(self.settings, self.lake)
+        known = set(self.instance.get_dynamic_partitions(DELIVERIES))
         # All of them, since an instance that was made anew knows none.
-        self.instance.add_dynamic_partitions(DELIVERIES, [found.delivery.key for found in landed])
+        if unknown := [key for found in landed if (key := found.delivery.key) not in known]:
+            self.instance.add_dynamic_partitions(DELIVERIES, unknown)
+        busy = deliveries_in_progress(self.instance)
         keys = [found.delivery.key for found in landed if not found.is_ingested]
+        for key in [key for key in keys if key in busy]:
+            self.progress(f"leave {key} to run {busy[key]}, which is ingesting it")
+            keys.remove(key)
         if not keys:
             return []
-        order = list(self.instance.get_dynamic_partitions(DELIVERIES))
-        for first, last in _runs_of_neighbours(keys, order):
-            count = order.index(last) - order.index(first) + 1
-            self.progress(f"ingest {count} deliveries" if count > 1 else f"ingest {first}")
-            self._run("ingest", first, last)
+        for group in neighbours(keys, list(self.instance.get_dynamic_partitions(DELIVERIES))):
+            self.progress(f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}")
+            self._run("ingest", group[0], group[-1])
         # The first ingestion sets the workspace's first day.
         self.settings = load_settings(self.settings.home)
         self._definitions = build_defs(self.settings)
@@ -78,10 +81,8 @@ class Runs:
         ranges = day_ranges(day for days in stale.values() for day in days if last and day <= last)
         events = [["clean", table] for table in stale]
         profile = [["profile", "customer_days"]] if "transactions" in stale else []
-        dimensions = [["clean", name] for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
-        dimensions += [["profile", "customers_current"], *IDENTITY_ASSETS]
         self.progress("clean dimensions")
-        self._run("clean", selection=dimensions)
+        self._run("clean", selection=DIMENSIONS)
         for first, last in ranges:
             self.progress(f"clean {first}" if first == last else f"clean {first} to {last}")
             self._run("clean", first, last, [*events, *profile])
@@ -151,7 +152,7 @@ class Runs:
         result = self._definitions.resolve_job_def(job).execute_in_process(
             run_config=QUIET,
             instance=self.instance,
-            tags=range_tags(str(first), str(last)) if first is not None else {},
+            tags={PROCESS: this_process()} | (range_tags(str(first), str(last)) if first is not None else {}),
             asset_selection=[dg.AssetKey(key) for key in selection] if selection else None,
             raise_on_error=False,
         )
@@ -169,18 +170,6 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             message = error.message.strip() if error is not None else "no message"
             return f"{run} at {event.step_key}:\n{message}"
     return f"{run}; `dagster run list` and the UI show more"
-
-
-def _runs_of_neighbours(keys: Iterable[str], order: Sequence[str]) -> list[tuple[str, str]]:
-    """Ranges of neighbours in `order` that hold exactly these keys."""
-    places = sorted(order.index(key) for key in keys)
-    ranges: list[list[int]] = []
-    for place in places:
-        if ranges and ranges[-1][1] + 1 == place:
-            ranges[-1][1] = place
-        else:
-            ranges.append([place, place])
-    return [(order[first], order[last]) for first, last in ranges]
 
 
 def _months(first: date, last: date) -> list[date]:

@@ -13,15 +13,50 @@ import ibis.expr.types as ir
 from crm_assets.assets.policies import SINGLE_RUN, asset_key
 from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CANONICAL
-from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
+from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, LANDED_FILES, SOURCE
 from crm_assets.contracts.model import Table
+from crm_assets.lake.io_manager import delivered_rows, read_partitions
 from crm_assets.lake.layout import Lake
 from crm_assets.partitions import deliveries
 from crm_assets.settings import Settings
 from crm_assets.sources.deliveries import Delivery, list_files, sha256, tables_of
-from crm_assets.sources.mapping import MappingError, read_sources
+from crm_assets.sources.mapping import MappingError, mapping_sha256, read_sources
 from crm_assets.sources.readers import read_files, union_by_name
 from crm_assets.sources.rows import judge, rejected_rows, valid_rows
+
+
+@dg.asset(
+    key=asset_key("quality", LANDED_FILES),
+    partitions_def=deliveries,
+    backfill_policy=SINGLE_RUN,
+    description=LANDED_FILES.description,
+)
+def landed_files(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+) -> ir.Table:
+    """The files that are there before any is read.
+
+    Of a delivery whose folder is gone, the files that were ingested stand; only its mapping is looked at anew.
+    """
+    sources = read_sources(settings.sources)
+    ingested = read_partitions(lake, "quality", DELIVERED_FILES, context.partition_keys).to_pyarrow().to_pylist()
+    rows = []
+    for delivery in map(Delivery.of_key, context.partition_keys):
+        source, folder = sources[delivery.source], delivery.folder(settings.exports)
+        place = {SOURCE.name: delivery.source, EXPORT_DATE.name: delivery.export_date}
+        files = [
+            {
+                "file": file.name,
+                "bytes": file.bytes,
+                "modified_ns": file.modified_ns,
+                "sha256": sha256(folder / file.name),
+                **place,
+            }
+            for file in list_files(folder)
+        ] or [row for row in ingested if row.items() >= place.items()]
+        mapped = mapping_sha256(source)
+        rows += [row | {"tables": tables_of(source, str(row["file"])), "mapping_sha256": mapped} for row in files]
+    return ibis.memtable(rows, schema=LANDED_FILES.schema)
 
 
 def raw_asset(table: Table) -> dg.AssetsDefinition:
@@ -29,6 +64,7 @@ def raw_asset(table: Table) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=["raw", table.name],
+        deps=[asset_key("quality", LANDED_FILES)],
         partitions_def=deliveries,
         backfill_policy=SINGLE_RUN,
         description=f"Rows delivered for {table.name}, with the columns of the files.",
@@ -39,12 +75,15 @@ def raw_asset(table: Table) -> dg.AssetsDefinition:
         sources = read_sources(settings.sources)
         found = {}
         for delivery in map(Delivery.of_key, context.partition_keys):
-            parts = sources[delivery.source].tables.get(table.name)
             folder = delivery.folder(settings.exports)
-            if parts is None:
-                continue
             names = [file.name for file in list_files(folder)]
-            rows = read_files(lake.engine.backend, folder, parts, names)
+            if not names:
+                # Its files are gone: what was ingested stays, to be read by the mapping as it is now.
+                rows = delivered_rows(lake, table.name, delivery.key)
+            elif parts := sources[delivery.source].tables.get(table.name):
+                rows = read_files(lake.engine.backend, folder, parts, names)
+            else:
+                continue
             if rows is not None:
                 found[delivery.key] = rows
         return found
@@ -89,31 +128,19 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
 
 @dg.asset(
     key=asset_key("quality", DELIVERED_FILES),
+    ins={"landed": dg.AssetIn(asset_key("quality", LANDED_FILES))},
     deps=[["quality", DELIVERED_DAYS.name], *(["validated", table.name] for table in CANONICAL.values())],
     partitions_def=deliveries,
     backfill_policy=SINGLE_RUN,
     description=DELIVERED_FILES.description,
 )
-def delivered_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> ir.Table:
-    """Every file of every delivery, with its digest and the tables it feeds.
+def delivered_files(landed: ir.Table) -> ir.Table:
+    """Every file of every delivery, with its digest and the tables it feeds, as it was before it was read.
 
-    Written last: a delivery counts as ingested once its files stand here, so a killed run is done again.
+    Written last: a delivery counts as ingested once its files stand here, so a killed run is done again, and so is one
+    whose files changed while they were read.
     """
-    sources = read_sources(settings.sources)
-    rows = [
-        {
-            "file": file.name,
-            "bytes": file.bytes,
-            "modified_ns": file.modified_ns,
-            "sha256": sha256(delivery.folder(settings.exports) / file.name),
-            "tables": tables_of(sources[delivery.source], file.name),
-            SOURCE.name: delivery.source,
-            EXPORT_DATE.name: delivery.export_date,
-        }
-        for delivery in map(Delivery.of_key, context.partition_keys)
-        for file in list_files(delivery.folder(settings.exports))
-    ]
-    return ibis.memtable(rows, schema=DELIVERED_FILES.schema)
+    return landed
 
 
 raw_assets = [raw_asset(table) for table in CANONICAL.values()]

@@ -11,6 +11,7 @@ from dagster import AssetSelection
 from crm_assets.contracts.canonical import CANONICAL
 
 INGEST = AssetSelection.groups("raw", "validated") | AssetSelection.assets(
+    ["quality", "landed_files"],
     ["quality", "delivered_files"],
     ["quality", "delivered_days"],
     *[["quality", f"quarantine_{table}"] for table in CANONICAL],

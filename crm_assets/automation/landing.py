@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from crm_assets.assets.identity import IDENTITY_ASSETS
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Shape
@@ -15,18 +16,25 @@ from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake
 from crm_assets.settings import Settings
 from crm_assets.sources.deliveries import Delivery, ExportFile, find_deliveries, fingerprint, list_files
-from crm_assets.sources.mapping import read_sources
+from crm_assets.sources.mapping import mapping_sha256, read_sources
+
+DIMENSIONS = [
+    *(["clean", name] for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION),
+    ["profile", "customers_current"],
+    *IDENTITY_ASSETS,
+]
+"""Keys of the assets that are made of dimensions alone, and so have no partitions."""
 
 
 @dataclass(frozen=True)
 class Landed:
-    """A delivery in the exports folder.
+    """A delivery in the exports folder, or one that was there and whose mapping has changed since.
 
     Attributes:
         delivery: Which one.
-        fingerprint: Of its files as they are now.
-        newest_ns: When one of its files last changed, nanoseconds since 1970.
-        is_ingested: The lake holds exactly these files.
+        fingerprint: Of its files and of its source's mapping as they are now.
+        newest_ns: When one of its files last changed, nanoseconds since 1970; 0 when they are gone.
+        is_ingested: The lake holds exactly these files, read by this mapping.
     """
 
     delivery: Delivery
@@ -36,25 +44,52 @@ class Landed:
 
 
 def landed_deliveries(settings: Settings, lake: Lake) -> list[Landed]:
-    """Every delivery with files in the exports folder, oldest export first."""
+    """Every delivery with files in the exports folder, and those whose files are gone, oldest export first.
+
+    What was ingested of a delivery whose files are gone stays, and is read anew when its mapping changes.
+    """
+    sources = read_sources(settings.sources)
     ingested = _ingested(lake)
     found = []
-    for delivery in find_deliveries(settings.exports, read_sources(settings.sources)):
-        files = list_files(delivery.folder(settings.exports))
-        if files:
-            now = fingerprint(files)
-            newest = max(file.modified_ns for file in files)
-            found.append(Landed(delivery, now, newest, ingested.get(delivery) == now))
-    return found
+    folders = set(find_deliveries(settings.exports, sources))
+    for delivery in {*folders, *(known for known in ingested if known.source in sources)}:
+        files = list_files(delivery.folder(settings.exports)) if delivery in folders else []
+        now = _fingerprint(files or ingested.get(delivery, _NOTHING).files, mapping_sha256(sources[delivery.source]))
+        if files or delivery in ingested:
+            newest = max((file.modified_ns for file in files), default=0)
+            before = ingested.get(delivery)
+            is_ingested = before is not None and now == _fingerprint(before.files, before.mapping)
+            found.append(Landed(delivery, now, newest, is_ingested))
+    return sorted(found, key=lambda landed: (landed.delivery.export_date, landed.delivery.source))
 
 
-def _ingested(lake: Lake) -> dict[Delivery, str]:
-    """Fingerprint of each delivery's files as they were ingested."""
+@dataclass(frozen=True)
+class _Ingested:
+    """A delivery as it was ingested."""
+
+    files: Sequence[ExportFile]
+    mapping: str
+
+
+_NOTHING = _Ingested((), "")
+
+
+def _fingerprint(files: Sequence[ExportFile], mapping: str) -> str:
+    return f"{fingerprint(files)}.{mapping[:8]}"
+
+
+def _ingested(lake: Lake) -> dict[Delivery, _Ingested]:
+    """The files of each delivery as they were ingested, by name, and the mapping they were read by."""
     files: dict[Delivery, list[ExportFile]] = {}
+    mappings: dict[Delivery, str] = {}
     for row in lake.read("quality", DELIVERED_FILES).to_pyarrow().to_pylist():
         delivery = Delivery(row[SOURCE.name], row[EXPORT_DATE.name])
         files.setdefault(delivery, []).append(ExportFile(row["file"], row["bytes"], row["modified_ns"]))
-    return {delivery: fingerprint(sorted(found, key=lambda file: file.name)) for delivery, found in files.items()}
+        mappings[delivery] = row["mapping_sha256"]
+    return {
+        delivery: _Ingested(sorted(found, key=lambda file: file.name), mappings[delivery])
+        for delivery, found in files.items()
+    }
 
 
 def touched_days(lake: Lake, keys: Sequence[str] | None = None) -> dict[str, list[date]]:
@@ -89,8 +124,7 @@ def stale_days(lake: Lake) -> dict[str, list[date]]:
 
 def stale_dimensions(lake: Lake) -> bool:
     """Whether some delivery came after a dimension was last cleaned."""
-    dimensions = [name for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
-    for name in dimensions:
+    for name in (name for layer, name in DIMENSIONS if layer == "clean"):
         delivered = lake.written_ns("validated", contract_of("validated", name)).values()
         if max(delivered, default=0) > lake.written_ns("clean", contract_of("clean", name)).get((), -1):
             return True
@@ -102,6 +136,11 @@ def stale_identity(settings: Settings, lake: Lake) -> bool:
     paths = [path for path in (settings.identity_pairs, settings.identity_truth) if path.exists()]
     found = lake.written_ns("profile", contract_of("profile", "identity_members")).get((), -1)
     return any(path.stat().st_mtime_ns > found for path in paths)
+
+
+def newest_ingestion_ns(lake: Lake) -> int:
+    """When a delivery was last ingested, nanoseconds since 1970; 0 for never."""
+    return max(lake.written_ns("quality", DELIVERED_DAYS).values(), default=0)
 
 
 def day_ranges(days: Iterable[date]) -> list[tuple[date, date]]:

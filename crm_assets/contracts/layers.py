@@ -63,18 +63,25 @@ def clean(table: Table) -> Table:
 
 DELIVERED_FILES = Table(
     name="delivered_files",
-    description="Every file of every delivery, and the tables it feeds.",
+    description="Every file of every delivery that was ingested, and the tables it feeds.",
     columns=(
         Column("file", "string", "File within the export.", required=True),
         Column("bytes", "int64", "Size.", required=True, minimum=0),
         Column("modified_ns", "int64", "Modification time, nanoseconds since 1970.", required=True),
         Column("sha256", "string", "Digest of the content.", required=True),
         Column("tables", "array<string>", "Canonical tables the source maps it to; empty when none.", required=True),
+        Column("mapping_sha256", "string", "Digest of the source's mapping that the rows were read by.", required=True),
         SOURCE,
         EXPORT_DATE,
     ),
     key=(*DELIVERY, "file"),
     partition_by=DELIVERY,
+)
+
+LANDED_FILES = replace(
+    DELIVERED_FILES,
+    name="landed_files",
+    description="Files of each delivery as they were when its ingestion began; a file that changes meanwhile is new.",
 )
 
 DELIVERED_DAYS = Table(

@@ -36,6 +36,7 @@ TRAINING_FEATURES = layers.monthly(
 _TABLES: tuple[tuple[str, Table], ...] = (
     *(("validated", layers.validated(table)) for table in CANONICAL.values()),
     *(("quality", layers.quarantine(table)) for table in CANONICAL.values()),
+    ("quality", layers.LANDED_FILES),
     ("quality", layers.DELIVERED_FILES),
     ("quality", layers.DELIVERED_DAYS),
     *(("clean", layers.clean(table)) for table in CANONICAL.values()),

@@ -87,10 +87,9 @@ class LakeIOManager(dg.IOManager):
         for key in keys:
             source, day = _delivery(key)
             given = tables.get(key)
-            before = self.lake.folder(RAW_LAYER, name) / f"{SOURCE.name}={source}" / f"{EXPORT_DATE.name}={day}" / PART
-            if given is None and before.exists():
+            if given is None and (before := delivered_rows(self.lake, name, key)) is not None:
                 # The delivery's file was taken away: its columns stay, its rows do not.
-                given = self.lake.engine.scan(str(before), {}).limit(0)
+                given = before.limit(0)
             if given is None:
                 parts.append(self.lake.write(RAW_LAYER, _raw_contract(name), None, [(source, day)]))
             else:
@@ -129,6 +128,13 @@ def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> d
             types = {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
             found[source] = lake.engine.scan(sorted(files), types, unify=True, name=f"{RAW_LAYER}__{name}__")
     return found
+
+
+def delivered_rows(lake: Lake, name: str, key: str) -> ir.Table | None:
+    """The raw rows of one delivery that the lake holds, without the columns of the folder names; None for none."""
+    source, day = _delivery(key)
+    file = lake.folder(RAW_LAYER, name) / f"{SOURCE.name}={source}" / f"{EXPORT_DATE.name}={day}" / PART
+    return lake.engine.scan(str(file), {}) if file.exists() else None
 
 
 def _delivery(key: str) -> Partition:

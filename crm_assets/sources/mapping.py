@@ -4,6 +4,8 @@ Belongs here: the mapping's model and how it is read. Not here: reading data fil
 """
 
 import difflib
+import hashlib
+import json
 import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
@@ -161,6 +163,12 @@ class Source(_Model):
                 if column.required and column.name not in part.columns:
                     raise ValueError(f"{name} needs a mapping for {column.name!r}: {column.description}")
         return tables
+
+
+def mapping_sha256(source: Source) -> str:
+    """Digest of what a mapping says, whatever its comments and the order of its keys."""
+    said = source.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def part_of(parts: Sequence[TableMapping], file: str) -> TableMapping | None:

@@ -1,6 +1,7 @@
 """What has landed and what is stale: exactly what changed, and nothing twice."""
 
 import os
+import shutil
 import time
 from datetime import date, timedelta
 from itertools import pairwise
@@ -14,6 +15,7 @@ from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_d
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES
 from crm_assets.contracts.registry import contract_of
 from crm_assets.sources.deliveries import Delivery, list_files, sha256
+from crm_assets.sources.mapping import mapping_sha256, read_sources
 
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
 
@@ -28,6 +30,7 @@ def record_files(lake, settings, delivery):
             "modified_ns": file.modified_ns,
             "sha256": sha256(folder / file.name),
             "tables": [],
+            "mapping_sha256": mapping_sha256(read_sources(settings.sources)[delivery.source]),
             "_source": delivery.source,
             "_export_date": delivery.export_date,
         }
@@ -76,6 +79,28 @@ def test_a_file_that_is_written_again_is_not_ingested_any_more(workspace, lake):
     found = landed_deliveries(workspace, lake)[0]
     assert not found.is_ingested
     assert found.newest_ns == (path.parent / "customers.csv").stat().st_mtime_ns
+
+
+def test_a_changed_mapping_makes_every_delivery_of_its_source_new_and_a_comment_does_not(workspace, lake):
+    for day in (FIRST, SECOND):
+        record_files(lake, workspace, Delivery("crm", day))
+    mapping = workspace.sources / "crm.yaml"
+    mapping.write_text("# a comment\n" + mapping.read_text("utf-8"), "utf-8")
+    assert all(found.is_ingested for found in landed_deliveries(workspace, lake))
+    mapping.write_text(mapping.read_text("utf-8").replace("full_name: name, ", ""), "utf-8")
+    assert not any(found.is_ingested for found in landed_deliveries(workspace, lake))
+
+
+def test_a_delivery_whose_folder_is_gone_stays_ingested_until_its_mapping_changes(workspace, lake):
+    record_files(lake, workspace, Delivery("crm", FIRST))
+    shutil.rmtree(workspace.exports / "crm" / "2024-03-01")
+    assert [found.is_ingested for found in landed_deliveries(workspace, lake)] == [True, False]
+    mapping = workspace.sources / "crm.yaml"
+    mapping.write_text(mapping.read_text("utf-8").replace("full_name: name, ", ""), "utf-8")
+    gone = landed_deliveries(workspace, lake)[0]
+    assert (gone.delivery, gone.is_ingested, gone.newest_ns) == (Delivery("crm", FIRST), False, 0)
+    mapping.unlink()
+    assert landed_deliveries(workspace, lake) == []
 
 
 def test_a_file_that_joins_a_delivery_makes_it_new(workspace, lake):

@@ -2,28 +2,92 @@
 
 import json
 import os
+import shutil
 import time
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from crm_assets.automation.requests import PROCESS, this_process
 from crm_assets.automation.sensors import delivery_ingested, exports_landed
-from crm_assets.definitions import resources
+from crm_assets.contracts.layers import DELIVERED_FILES
+from crm_assets.definitions import build_defs, lake_of, resources
+from crm_assets.partitions import DELIVERIES, PARTITION, RANGE_END, RANGE_START
+from crm_assets.runs import QUIET, Runs
 from crm_assets.settings import Settings, load_settings, write_settings
 from crm_assets_tests import shop
+
+HOUR = 3_600
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    shop.lay_down(tmp_path, customers=4)
-    return write_settings(tmp_path, end_date=shop.LAST_DAY)
+    shop.lay_down(tmp_path / "shop", customers=4)
+    return write_settings(tmp_path / "shop", end_date=shop.LAST_DAY)
+
+
+@pytest.fixture
+def instance(tmp_path: Path):
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        yield instance
 
 
 def look(settings: Settings, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    """One tick, with the partitions it adds."""
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
     chosen = {name: resources(settings)[name] for name in ("settings", "lake")}
-    return exports_landed(context, **chosen)
+    result = exports_landed(context, **chosen)
+    for request in result.dynamic_partitions_requests or []:
+        instance.add_dynamic_partitions(DELIVERIES, list(request.partition_keys))
+    return result
+
+
+def look_twice(settings: Settings, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    return look(settings, instance, look(settings, instance, cursor).cursor)
+
+
+def look_at_days(settings: Settings, instance: dg.DagsterInstance) -> dg.SensorResult:
+    chosen = {name: resources(settings)[name] for name in ("settings", "lake")}
+    return delivery_ingested(dg.build_sensor_context(instance=instance), **chosen)
+
+
+def ends(result: dg.SensorResult) -> list[tuple[str, str]]:
+    """First and last partition of each run that a tick asks for."""
+    return [
+        (request.partition_key, request.partition_key)
+        if request.partition_key
+        else (request.tags[RANGE_START], request.tags[RANGE_END])
+        for request in result.run_requests
+    ]
+
+
+def launch(settings: Settings, instance: dg.DagsterInstance, request: dg.RunRequest, job: str = "ingest") -> bool:
+    """Run what a sensor asked for, as the daemon would."""
+    partition = {PARTITION: request.partition_key} if request.partition_key else {}
+    result = (
+        build_defs(settings)
+        .resolve_job_def(job)
+        .execute_in_process(
+            run_config=QUIET,
+            instance=instance,
+            tags={**request.tags, **partition, "dagster/run_key": request.run_key},
+            asset_selection=request.asset_selection,
+            raise_on_error=False,
+        )
+    )
+    return result.success
+
+
+def note_run(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str) -> None:
+    """A run of what a sensor asked for, in a state."""
+    partition = {PARTITION: request.partition_key} if request.partition_key else {}
+    instance.create_run_for_job(
+        dg.Definitions(jobs=[_ingest]).resolve_job_def("ingest"),
+        tags={**request.tags, **partition, "dagster/run_key": request.run_key, **tags},
+        status=status,
+    )
 
 
 def age(folder: Path, seconds: int) -> None:
@@ -32,73 +96,198 @@ def age(folder: Path, seconds: int) -> None:
         os.utime(path, (then, then))
 
 
-def test_a_delivery_is_requested_once_its_files_have_stopped_changing(settings: Settings) -> None:
-    with dg.instance_for_test() as instance:
-        first = look(settings, instance)
-        assert first.run_requests == []
-        assert "still changing" in first.skip_reason.skip_message
-        age(settings.exports, 3_600)
-        changed = look(settings, instance, first.cursor)
-        assert changed.run_requests == []
-        settled = look(settings, instance, changed.cursor)
-        keys = [request.partition_key for request in settled.run_requests]
-        assert keys[0] == "shop--2024-06-25"
-        assert len(keys) == 6
-        assert settled.dynamic_partitions_requests[0].partition_keys == keys
+def day_folder(settings: Settings, day: date = shop.LAST_DAY) -> Path:
+    return settings.exports / "shop" / day.isoformat()
 
 
-def test_a_file_still_being_written_waits(settings: Settings) -> None:
-    age(settings.exports, 3_600)
-    with dg.instance_for_test() as instance:
-        first = look(settings, instance)
-        newest = settings.exports / "shop" / shop.LAST_DAY.isoformat() / "orders.csv"
-        with newest.open("a") as file:
-            file.write("half a li")
-        keys = [request.partition_key for request in look(settings, instance, first.cursor).run_requests]
-        assert f"shop--{shop.LAST_DAY}" not in keys
-        assert len(keys) == 5
+ALL = ("shop--2024-06-25", "shop--2024-06-30")
 
 
-def test_a_run_key_names_the_files_so_that_only_a_change_asks_again(settings: Settings) -> None:
-    age(settings.exports, 3_600)
-    with dg.instance_for_test() as instance:
-        cursor = look(settings, instance).cursor
-        before = {request.partition_key: request.run_key for request in look(settings, instance, cursor).run_requests}
-        age(settings.exports / "shop" / shop.LAST_DAY.isoformat(), 1_800)
-        cursor = look(settings, instance).cursor
-        after = {request.partition_key: request.run_key for request in look(settings, instance, cursor).run_requests}
-    assert [key for key in before if before[key] != after[key]] == [f"shop--{shop.LAST_DAY}"]
+def test_deliveries_are_requested_once_their_files_have_stopped_changing(settings, instance) -> None:
+    first = look(settings, instance)
+    assert first.run_requests == []
+    assert "still changing" in first.skip_reason.skip_message
+    age(settings.exports, HOUR)
+    changed = look(settings, instance, first.cursor)
+    assert changed.run_requests == []
+    settled = look(settings, instance, changed.cursor)
+    assert ends(settled) == [ALL]
+    assert len(settled.dynamic_partitions_requests[0].partition_keys) == 6
 
 
-def test_what_is_in_the_lake_is_not_asked_for_even_by_a_new_instance(finished: Path) -> None:
-    with dg.instance_for_test() as instance:
-        result = look(load_settings(finished), instance)
+def test_a_file_still_being_written_waits(settings, instance) -> None:
+    age(settings.exports, HOUR)
+    first = look(settings, instance)
+    with (day_folder(settings) / "orders.csv").open("a") as file:
+        file.write("half a li")
+    assert ends(look(settings, instance, first.cursor)) == [("shop--2024-06-25", "shop--2024-06-29")]
+
+
+def test_a_file_of_the_future_is_ingested_once_it_stayed_the_same(settings, instance) -> None:
+    age(settings.exports, -1_000 * HOUR)
+    assert look_twice(settings, instance).run_requests == []
+    soon = settings.model_copy(update={"export_settle_seconds": 0})
+    assert ends(look_twice(soon, instance)) == [ALL]
+
+
+def test_a_hundred_exports_are_one_run_and_a_hole_among_known_ones_makes_two(settings, instance) -> None:
+    for number in range(1, 95):
+        day = shop.HISTORY_ENDS - timedelta(days=number)
+        shutil.copytree(day_folder(settings), day_folder(settings, day))
+    age(settings.exports, HOUR)
+    result = look_twice(settings, instance)
+    assert ends(result) == [("shop--2024-03-23", "shop--2024-06-30")]
+    assert len(instance.get_dynamic_partitions(DELIVERIES)) == 100
+    other = dg.DagsterInstance.ephemeral()
+    other.add_dynamic_partitions(DELIVERIES, ["shop--2024-06-26", "elsewhere--2024-01-01", "shop--2024-06-25"])
+    assert ends(look_twice(settings, other)) == [
+        ("shop--2024-06-26", "shop--2024-06-26"),
+        ("shop--2024-06-25", "shop--2024-06-30"),
+    ]
+
+
+def test_a_range_a_sensor_asked_for_ingests_each_delivery_once(settings, instance) -> None:
+    age(settings.exports, HOUR)
+    (request,) = look_twice(settings, instance).run_requests
+    assert launch(settings, instance, request)
+    files = lake_of(settings).read("quality", DELIVERED_FILES)
+    assert files.select("_export_date").distinct().count().to_pyarrow().as_py() == 6
+    settled = look_twice(settings, instance)
+    assert settled.skip_reason.skip_message == "no new exports"
+    age(day_folder(settings), HOUR * 2)
+    changed = look_twice(settings, instance)
+    assert ends(changed) == [("shop--2024-06-30", "shop--2024-06-30")]
+    shutil.rmtree(day_folder(settings))
+    assert launch(settings, instance, changed.run_requests[0]), "its folder went before the run began"
+    assert files.filter(files["_export_date"] == shop.LAST_DAY).count().to_pyarrow().as_py() == 1
+    assert look_twice(settings, instance).run_requests == []
+
+
+def test_a_delivery_that_changes_while_a_run_ingests_it_waits_for_its_end_and_is_not_missed(settings, instance) -> None:
+    age(settings.exports, HOUR)
+    first = look_twice(settings, instance)
+    note_run(instance, first.run_requests[0], dg.DagsterRunStatus.STARTED)
+    age(day_folder(settings), HOUR * 2)
+    during = look_twice(settings, instance, first.cursor)
+    assert during.run_requests == []
+    assert "being ingested: shop--2024-06-25" in during.skip_reason.skip_message
+    (run,) = instance.get_runs()
+    instance.report_run_failed(run)
+    # The changed one is new; the others failed together, and are tried in halves.
+    assert ends(look(settings, instance, during.cursor)) == [
+        ("shop--2024-06-30", "shop--2024-06-30"),
+        ("shop--2024-06-25", "shop--2024-06-26"),
+        ("shop--2024-06-27", "shop--2024-06-29"),
+    ]
+
+
+def test_an_export_that_lands_while_a_run_goes_is_asked_for_besides(settings, instance) -> None:
+    late = shutil.move(day_folder(settings), settings.home / "late")
+    age(settings.exports, HOUR)
+    first = look_twice(settings, instance)
+    note_run(instance, first.run_requests[0], dg.DagsterRunStatus.STARTED)
+    shutil.move(late, day_folder(settings))
+    age(day_folder(settings), HOUR)
+    assert ends(look_twice(settings, instance, first.cursor)) == [("shop--2024-06-30", "shop--2024-06-30")]
+
+
+def test_a_command_that_was_killed_holds_up_nothing(settings, instance) -> None:
+    age(settings.exports, HOUR)
+    request = look_twice(settings, instance).run_requests[0]
+    host, pid, started = this_process().split(":")
+    note_run(instance, request, dg.DagsterRunStatus.STARTED, **{PROCESS: f"{host}:{pid}:{started}"})
+    assert look_twice(settings, instance).run_requests == []
+    (run,) = instance.get_runs()
+    instance.delete_run(run.run_id)
+    note_run(instance, request, dg.DagsterRunStatus.STARTED, **{PROCESS: f"{host}:{2**22 + 1}:{started}"})
+    assert ends(look_twice(settings, instance)) == [ALL]
+
+
+def test_a_delivery_that_failed_alone_is_named_and_asked_for_again_only_once_it_changed(settings, instance) -> None:
+    for path in (settings.exports / "shop").glob("2024-06-2*"):
+        shutil.rmtree(path)
+    age(settings.exports, HOUR)
+    first = look_twice(settings, instance)
+    note_run(instance, first.run_requests[0], dg.DagsterRunStatus.FAILURE)
+    (run,) = instance.get_runs()
+    second = look(settings, instance, first.cursor)
+    assert second.run_requests == []
+    said = second.skip_reason.skip_message
+    assert said.startswith(f"failed: shop--2024-06-30 (run {run.run_id})")
+    assert "re-execute the run in the UI or `crm-assets run`" in said
+    assert look(settings, instance, second.cursor).run_requests == []
+    age(day_folder(settings), HOUR * 2)
+    again = look_twice(settings, instance, second.cursor)
+    assert ends(again) == [("shop--2024-06-30", "shop--2024-06-30")]
+    assert again.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+def test_a_run_that_the_daemon_starts_again_is_waited_for(settings, instance) -> None:
+    age(settings.exports, HOUR)
+    first = look_twice(settings, instance)
+    note_run(instance, first.run_requests[0], dg.DagsterRunStatus.FAILURE, **{"dagster/will_retry": "true"})
+    assert look(settings, instance, first.cursor).run_requests == []
+
+
+def test_a_lake_that_was_deleted_is_filled_again_though_the_runs_had_succeeded(settings, instance) -> None:
+    age(settings.exports, HOUR)
+    first = look_twice(settings, instance)
+    note_run(instance, first.run_requests[0], dg.DagsterRunStatus.SUCCESS)
+    again = look(settings, instance, first.cursor)
+    assert ends(again) == [ALL]
+    assert again.run_requests[0].run_key != first.run_requests[0].run_key
+
+
+@pytest.mark.parametrize("cursor", ["{half", "[1]", '{"shop--2024-06-30": "text"}', '{"shop--2024-06-30": {"a": 1}}'])
+def test_a_cursor_that_cannot_be_read_costs_one_more_look(settings, instance, cursor) -> None:
+    age(settings.exports, HOUR)
+    first = look(settings, instance, cursor)
+    assert first.run_requests == []
+    assert ends(look(settings, instance, first.cursor)) == [ALL]
+
+
+def test_what_is_in_the_lake_is_not_asked_for_even_by_a_new_instance(finished: Path, instance) -> None:
+    result = look(load_settings(finished), instance)
     assert result.run_requests == []
     assert result.skip_reason.skip_message == "no new exports"
     assert json.loads(result.cursor) == {}
 
 
-def test_an_ingested_delivery_asks_for_exactly_the_days_it_touched(finished: Path) -> None:
-    settings = load_settings(finished)
-    with dg.instance_for_test() as instance:
-        run = instance.create_run_for_job(
-            dg.Definitions(jobs=[_nothing]).resolve_job_def("nothing"),
-            tags={"dagster/partition": f"shop--{shop.LAST_DAY}"},
-        )
-        context = dg.build_run_status_sensor_context(
-            "delivery_ingested",
-            dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "nothing"),
-            instance,
-            run,
-        )
-        chosen = {name: resources(settings)[name] for name in ("settings", "lake")}
-        result = delivery_ingested(context, **chosen)
-    tags = [request.tags for request in result.run_requests]
-    assert [(tag["dagster/asset_partition_range_start"], tag["dagster/asset_partition_range_end"]) for tag in tags] == [
-        (str(shop.LAST_DAY), str(shop.LAST_DAY))
-    ]
+def test_exactly_the_days_that_were_touched_are_asked_for_by_any_instance(settings, tmp_path: Path, instance) -> None:
+    Runs(settings, instance, lambda _: None).ingest()
+    settings = load_settings(settings.home)
+    with dg.DagsterInstance.local_temp(str(tmp_path / "new")) as new:
+        asked = look_at_days(settings, new)
+        assert ends(asked)
+        for request in asked.run_requests:
+            assert launch(settings, new, request, "clean")
+        assert look_at_days(settings, new).skip_reason.skip_message == "every day is clean"
+        age(day_folder(settings), HOUR)
+        Runs(settings, new, lambda _: None).ingest()
+        assert ends(look_at_days(settings, new)) == [("2024-06-30", "2024-06-30")]
 
 
-@dg.job(name="nothing")
-def _nothing() -> None:
+def test_days_wait_while_a_delivery_is_being_ingested_or_before_the_workspace_has_days(settings, instance) -> None:
+    Runs(settings, instance, lambda _: None).ingest()
+    assert "reload the code location" in look_at_days(settings, instance).skip_reason.skip_message
+    note_run(instance, dg.RunRequest(run_key="k"), dg.DagsterRunStatus.STARTED)
+    said = look_at_days(load_settings(settings.home), instance).skip_reason.skip_message
+    assert said == "deliveries are being ingested or cleaned"
+
+
+def test_a_delivery_of_customers_alone_asks_for_the_dimensions(settings, instance) -> None:
+    runs = Runs(settings, instance, lambda _: None)
+    runs.ingest()
+    runs.clean()
+    settings = load_settings(settings.home)
+    shop.write(settings.home, date(2024, 7, 1), "customers.csv", "id,name,gender,city", [("c9", "New", "女", "上海")])
+    Runs(settings, instance, lambda _: None).ingest()
+    (request,) = look_at_days(settings, instance).run_requests
+    assert dg.AssetKey(["clean", "customers"]) in request.asset_selection
+    assert launch(settings, instance, request, "clean")
+    assert look_at_days(settings, instance).skip_reason.skip_message == "every day is clean"
+
+
+@dg.job(name="ingest")
+def _ingest() -> None:
     """A job without steps, to have a run of."""
