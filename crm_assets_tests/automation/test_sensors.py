@@ -10,12 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from crm_assets.automation.instance import open_instance
 from crm_assets.automation.requests import PROCESS, this_process
 from crm_assets.automation.sensors import delivery_ingested, exports_landed
 from crm_assets.contracts.layers import DELIVERED_FILES
 from crm_assets.definitions import build_defs, lake_of, resources
 from crm_assets.partitions import DELIVERIES, PARTITION, RANGE_END, RANGE_START
-from crm_assets.runs import QUIET, Runs
+from crm_assets.runs import QUIET
 from crm_assets.settings import Settings, load_settings, write_settings
 from crm_assets_tests import shop
 
@@ -24,13 +25,14 @@ HOUR = 3_600
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    shop.lay_down(tmp_path / "shop", customers=4)
+    shop.lay_down(tmp_path / "shop", customers=40)
     return write_settings(tmp_path / "shop", end_date=shop.LAST_DAY)
 
 
 @pytest.fixture
-def instance(tmp_path: Path):
-    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with open_instance(tmp_path / "instance") as instance:
         yield instance
 
 
@@ -172,7 +174,8 @@ def test_a_delivery_that_changes_while_a_run_ingests_it_waits_for_its_end_and_is
     assert during.run_requests == []
     assert "being ingested: shop--2024-06-25" in during.skip_reason.skip_message
     (run,) = instance.get_runs()
-    instance.report_run_failed(run)
+    instance.delete_run(run.run_id)
+    note_run(instance, first.run_requests[0], dg.DagsterRunStatus.FAILURE)
     # The changed one is new; the others failed together, and are tried in halves.
     assert ends(look(settings, instance, during.cursor)) == [
         ("shop--2024-06-30", "shop--2024-06-30"),
@@ -253,39 +256,46 @@ def test_what_is_in_the_lake_is_not_asked_for_even_by_a_new_instance(finished: P
     assert json.loads(result.cursor) == {}
 
 
-def test_exactly_the_days_that_were_touched_are_asked_for_by_any_instance(settings, tmp_path: Path, instance) -> None:
-    Runs(settings, instance, lambda _: None).ingest()
-    settings = load_settings(settings.home)
-    with dg.DagsterInstance.local_temp(str(tmp_path / "new")) as new:
-        asked = look_at_days(settings, new)
-        assert ends(asked)
-        for request in asked.run_requests:
-            assert launch(settings, new, request, "clean")
-        assert look_at_days(settings, new).skip_reason.skip_message == "every day is clean"
-        age(day_folder(settings), HOUR)
-        Runs(settings, new, lambda _: None).ingest()
-        assert ends(look_at_days(settings, new)) == [("2024-06-30", "2024-06-30")]
+@pytest.fixture
+def cleaned(finished: Path, tmp_path: Path) -> Settings:
+    """The finished shop somewhere else, for one test to spoil."""
+    shutil.copytree(finished, tmp_path / "copy", ignore=shutil.ignore_patterns("dagster", "models", "reports"))
+    return load_settings(tmp_path / "copy")
 
 
-def test_days_wait_while_a_delivery_is_being_ingested_or_before_the_workspace_has_days(settings, instance) -> None:
-    Runs(settings, instance, lambda _: None).ingest()
-    assert "reload the code location" in look_at_days(settings, instance).skip_reason.skip_message
+def write_again(settings: Settings, *path: str) -> None:
+    """Make part of the lake look as if it had just been written."""
+    for file in settings.lake.joinpath(*path).rglob("part.parquet"):
+        os.utime(file)
+
+
+def test_exactly_the_days_that_were_touched_are_asked_for_even_by_a_new_instance(cleaned, instance) -> None:
+    assert look_at_days(cleaned, instance).skip_reason.skip_message == "every day is clean"
+    write_again(cleaned, "quality", "delivered_days", "_source=shop", f"_export_date={shop.LAST_DAY}")
+    assert ends(look_at_days(cleaned, instance)) == [("2024-06-30", "2024-06-30")]
+    for layer, table in (("clean", "transactions"), ("profile", "customer_days")):
+        write_again(cleaned, layer, table, f"day={shop.LAST_DAY}")
+    assert look_at_days(cleaned, instance).skip_reason.skip_message == "every day is clean"
+
+
+def test_days_are_cleaned_once_no_delivery_is_being_ingested(cleaned, instance) -> None:
+    write_again(cleaned, "quality", "delivered_days", "_source=shop", f"_export_date={shop.LAST_DAY}")
     note_run(instance, dg.RunRequest(run_key="k"), dg.DagsterRunStatus.STARTED)
-    said = look_at_days(load_settings(settings.home), instance).skip_reason.skip_message
+    said = look_at_days(cleaned, instance).skip_reason.skip_message
     assert said == "deliveries are being ingested or cleaned"
 
 
-def test_a_delivery_of_customers_alone_asks_for_the_dimensions(settings, instance) -> None:
-    runs = Runs(settings, instance, lambda _: None)
-    runs.ingest()
-    runs.clean()
-    settings = load_settings(settings.home)
-    shop.write(settings.home, date(2024, 7, 1), "customers.csv", "id,name,gender,city", [("c9", "New", "女", "上海")])
-    Runs(settings, instance, lambda _: None).ingest()
-    (request,) = look_at_days(settings, instance).run_requests
+def test_days_before_the_loaded_history_wait_for_the_code_location_to_be_loaded_anew(cleaned, instance) -> None:
+    write_again(cleaned, "quality", "delivered_days", "_source=shop", f"_export_date={shop.LAST_DAY}")
+    before = cleaned.model_copy(update={"start_date": None})
+    assert "reload the code location" in look_at_days(before, instance).skip_reason.skip_message
+
+
+def test_a_delivery_of_customers_alone_asks_for_the_dimensions(cleaned, instance) -> None:
+    write_again(cleaned, "validated", "customers")
+    (request,) = look_at_days(cleaned, instance).run_requests
     assert dg.AssetKey(["clean", "customers"]) in request.asset_selection
-    assert launch(settings, instance, request, "clean")
-    assert look_at_days(settings, instance).skip_reason.skip_message == "every day is clean"
+    assert request.partition_key is None
 
 
 @dg.job(name="ingest")
