@@ -4,14 +4,14 @@ Belongs here: checks over rows delivered, validated and rejected. Not here: what
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.checks.rows import run_keys
+from crm_assets.checks.rows import chosen, is_empty, run_keys
 from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, DELIVERY, FILE
@@ -25,76 +25,49 @@ BY_FILE = (*DELIVERY, FILE.name)
 SHOWN = 20
 """Most files, days or reasons that a check lists."""
 
-LEFT_OUT = "left out by the mapping"
-"""How the reason of a row begins that its mapping leaves out on purpose."""
-
-_VALUE_IN_REASON = r"(?s)^(\w+): '.*' (is .*)$"
-
-
-def conservation_check(table: Table) -> dg.AssetChecksDefinition:
-    """Whether each row delivered for a table was either validated or rejected."""
-
-    @dg.asset_check(
-        asset=dg.AssetKey(["validated", table.name]),
-        name="conservation",
+CONSERVED = [
+    dg.AssetCheckSpec(
+        "conservation",
+        asset=dg.AssetKey(["validated", table]),
         description="Rows delivered = rows validated + rows quarantined, in every file.",
         blocking=True,
     )
-    def conservation(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-        keys = run_keys(context, layers.validated(table))
-        places = [(found.source, found.export_date.isoformat()) for found in map(Delivery.of_key, keys or [])]
-        raw = read_raw(lake, table.name, None if keys is None else places)
-        delivered = _rows_by_file(raw.values())
-        validated = _rows_by_file([read_partitions(lake, "validated", layers.validated(table), keys)])
-        rejected = _rows_by_file([read_partitions(lake, "quality", layers.quarantine(table), keys)])
-        wrong = {
-            place: f"{'/'.join(map(str, place))}: {delivered[place]} delivered, "
-            f"{validated[place]} validated, {rejected[place]} quarantined"
-            for place in sorted({*delivered, *validated, *rejected})
-            if delivered[place] != validated[place] + rejected[place]
-        }
-        return dg.AssetCheckResult(
-            passed=not wrong,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=f"{len(wrong)} files do not add up: {'; '.join(list(wrong.values())[:SHOWN])}"
-            if wrong
-            else None,
-            metadata={
-                "delivered": delivered.total(),
-                "validated": validated.total(),
-                "quarantined": rejected.total(),
-                "files that do not add up": dg.MetadataValue.json(list(wrong.values())[:SHOWN]),
-            },
-        )
-
-    return conservation
+    for table in CANONICAL
+]
 
 
-def quarantine_check(table: Table) -> dg.AssetChecksDefinition:
-    """Whether rows of a table were rejected, and why; those its mapping leaves out on purpose do not count."""
-    contract = layers.quarantine(table)
+@dg.multi_asset_check(specs=CONSERVED, can_subset=True)
+def conservation(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
+    """Whether each row delivered for a table was either validated or rejected."""
+    for spec in chosen(context, CONSERVED):
+        yield _conservation(lake, CANONICAL[spec.asset_key.path[-1]], run_keys(context, DELIVERED_DAYS))
 
-    @dg.asset_check(
-        asset=dg.AssetKey(["quality", contract.name]),
-        name="quarantine",
-        description="No row was rejected, other than those the mapping leaves out.",
+
+def _conservation(lake: Lake, table: Table, keys: Sequence[str] | None) -> dg.AssetCheckResult:
+    places = [(found.source, found.export_date.isoformat()) for found in map(Delivery.of_key, keys or [])]
+    delivered = _rows_by_file(read_raw(lake, table.name, None if keys is None else places).values())
+    validated = _rows_of(lake, "validated", layers.validated(table), keys)
+    rejected = _rows_of(lake, "quality", layers.quarantine(table), keys)
+    wrong = {
+        place: f"{'/'.join(map(str, place))}: {delivered[place]} delivered, "
+        f"{validated[place]} validated, {rejected[place]} quarantined"
+        for place in sorted({*delivered, *validated, *rejected})
+        if delivered[place] != validated[place] + rejected[place]
+    }
+    listed = list(wrong.values())[:SHOWN]
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        asset_key=dg.AssetKey(["validated", table.name]),
+        check_name="conservation",
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(wrong)} files do not add up: {'; '.join(listed)}" if wrong else None,
+        metadata={
+            "delivered": delivered.total(),
+            "validated": validated.total(),
+            "quarantined": rejected.total(),
+            "files that do not add up": dg.MetadataValue.json(listed),
+        },
     )
-    def quarantine(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-        rows = read_partitions(lake, "quality", contract, run_keys(context, contract))
-        counts = _reason_kinds(rows)
-        rejected = {kind: count for kind, count in counts.items() if not kind.startswith(LEFT_OUT)}
-        listed = "; ".join(f"{kind}: {count}" for kind, count in list(rejected.items())[:SHOWN])
-        return dg.AssetCheckResult(
-            passed=not rejected,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"rows by reason: {listed}" if rejected else None,
-            metadata={
-                "rows": rows.count().to_pyarrow().as_py(),
-                "reasons": dg.MetadataValue.json(dict(list(counts.items())[:SHOWN])),
-            },
-        )
-
-    return quarantine
 
 
 @dg.asset_check(
@@ -150,20 +123,20 @@ def unmapped_files(context: dg.AssetCheckExecutionContext, lake: dg.ResourcePara
     )
 
 
+def _rows_of(lake: Lake, layer: str, contract: Table, keys: Sequence[str] | None) -> Counter[tuple[str, ...]]:
+    return (
+        Counter()
+        if is_empty(lake, layer, contract, keys)
+        else _rows_by_file([read_partitions(lake, layer, contract, keys)])
+    )
+
+
 def _rows_by_file(tables: Iterable[ir.Table]) -> Counter[tuple[str, ...]]:
     counts: Counter[tuple[str, ...]] = Counter()
     for table in tables:
         for row in table.group_by(*BY_FILE).agg(rows=ibis._.count()).to_pyarrow().to_pylist():
             counts[tuple(str(row[name]) for name in BY_FILE)] += row["rows"]
     return counts
-
-
-def _reason_kinds(rows: ir.Table) -> dict[str, int]:
-    """Rows by reason without the value that gave it, most frequent first; a row with two reasons counts twice."""
-    reasons = rows.select(reason=rows.reasons.unnest())
-    kinds = reasons.mutate(kind=reasons.reason.re_replace(_VALUE_IN_REASON, r"\1 \2"))
-    counted = kinds.group_by("kind").agg(rows=ibis._.count()).order_by(ibis.desc("rows"), "kind")
-    return {row["kind"]: row["rows"] for row in counted.to_pyarrow().to_pylist()}
 
 
 def _made_without(lake: Lake, day: date, arrived_ns: int) -> set[str]:
@@ -177,9 +150,4 @@ def _made_without(lake: Lake, day: date, arrived_ns: int) -> set[str]:
     }
 
 
-conservation_checks = [
-    *map(conservation_check, CANONICAL.values()),
-    *map(quarantine_check, CANONICAL.values()),
-    late_rows,
-    unmapped_files,
-]
+conservation_checks = [conservation, late_rows, unmapped_files]

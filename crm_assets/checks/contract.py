@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from crm_assets.checks.rows import Sample, rows_of_run, sample
+from crm_assets.checks.rows import Sample, is_empty, keys_of_run, sample
 from crm_assets.checks.suite import COLUMNS, Finding, Rule, rules_of, validate, write_page
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import lake_tables
+from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake, LakeError
 from crm_assets.settings import Settings
 
@@ -33,7 +34,12 @@ def contract_check(layer: str, contract: Table) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
     ) -> Iterator[dg.AssetCheckResult]:
         try:
-            rows = sample(rows_of_run(context, lake, layer, contract), contract, settings.check_rows)
+            wanted = keys_of_run(context, lake, layer, contract)
+            rows = (
+                Sample.none()
+                if is_empty(lake, layer, contract, wanted)
+                else sample(read_partitions(lake, layer, contract, wanted), contract, settings.check_rows)
+            )
         except LakeError as error:
             yield from _unreadable(key, [spec.name for spec in specs], str(error))
             return

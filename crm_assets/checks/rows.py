@@ -3,6 +3,7 @@
 Belongs here: from a check's context to rows. Not here: what is asked of them (`suite.py`, `conservation.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
-from crm_assets.lake.io_manager import DELIVERY_SEPARATOR, read_partitions
+from crm_assets.lake.io_manager import DELIVERY_SEPARATOR, read_partitions, split_delivery
 from crm_assets.lake.layout import Lake
 from crm_assets.partitions import PARTITION, RANGE_END, RANGE_START, deliveries
 
@@ -38,12 +39,24 @@ class Sample:
     frame: "pd.DataFrame"
     rows: int
 
+    @classmethod
+    def none(cls) -> "Sample":
+        """Of a table without rows."""
+        import pandas as pd
+
+        return cls(pd.DataFrame(), 0)
+
     @property
     def coverage(self) -> str:
         """What was looked at, for people."""
         if len(self.frame) == self.rows:
             return f"all {self.rows} rows"
         return f"sampled {len(self.frame)} of {self.rows} rows"
+
+
+def chosen(context: dg.AssetCheckExecutionContext, specs: Sequence[dg.AssetCheckSpec]) -> list[dg.AssetCheckSpec]:
+    """Those of the specs of a check that the run asks for: one step for all tables costs less than one for each."""
+    return [spec for spec in specs if spec.key in context.selected_asset_check_keys]
 
 
 def run_keys(context: dg.AssetCheckExecutionContext, contract: Table) -> list[str] | None:
@@ -63,10 +76,22 @@ def run_keys(context: dg.AssetCheckExecutionContext, contract: Table) -> list[st
 
 def rows_of_run(context: dg.AssetCheckExecutionContext, lake: Lake, layer: str, contract: Table) -> ir.Table:
     """Rows of the run's partitions; of the newest partition when the run has none."""
+    return read_partitions(lake, layer, contract, keys_of_run(context, lake, layer, contract))
+
+
+def keys_of_run(context: dg.AssetCheckExecutionContext, lake: Lake, layer: str, contract: Table) -> list[str] | None:
+    """The run's partitions, or the newest one; None for a table without."""
     keys = run_keys(context, contract)
-    if keys is None and contract.partition_by:
-        keys = newest_key(lake, layer, contract)
-    return read_partitions(lake, layer, contract, keys)
+    return newest_key(lake, layer, contract) if keys is None and contract.partition_by else keys
+
+
+def is_empty(lake: Lake, layer: str, contract: Table, keys: Sequence[str] | None) -> bool:
+    """Whether no file holds rows of these deliveries or of a table without partitions, which costs no query."""
+    if not contract.partition_by or keys is None:
+        return not lake.has_rows(layer, contract.name)
+    if contract.partition_by != DELIVERY:
+        return False
+    return not any(lake.file_of(layer, contract, part).exists() for part in map(split_delivery, keys))
 
 
 def newest_key(lake: Lake, layer: str, contract: Table) -> list[str]:

@@ -10,6 +10,13 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Column
 
+LEFT_OUT = "left out by the mapping"
+"""How the reason of a row begins that its mapping leaves out on purpose."""
+
+VALUE_IN_REASON = r"(?s)^(\w+): '.*' (\w.*)$"
+KIND_OF_REASON = r"\1 \2"
+"""A reason as a regular expression, and what is left of it without the value, by which reasons are counted."""
+
 Violation = tuple[ir.BooleanValue, ir.StringValue]
 """Where a rule is broken (never null), and the reason people read."""
 
@@ -61,3 +68,8 @@ def _holds(condition: ir.BooleanValue) -> ir.BooleanValue:
 
 def _reason(column: Column, text: ir.StringValue, problem: str) -> ir.StringValue:
     return ibis.literal(f"{column.name}: '") + text.substr(0, 80) + ibis.literal(f"' {problem}")
+
+
+def kind_of_reason(reason: ir.StringValue) -> ir.StringValue:
+    """A reason without the value that gave it, such as ``quantity is not a number``."""
+    return reason.re_replace(VALUE_IN_REASON, KIND_OF_REASON)

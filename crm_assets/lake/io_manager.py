@@ -51,7 +51,7 @@ class LakeIOManager(dg.IOManager):
         keys = None if everything else context.asset_partition_keys
         wanted = context.dagster_type.typing_type
         if layer == RAW_LAYER:
-            return read_raw(self.lake, name, None if keys is None else list(map(_delivery, keys)))
+            return read_raw(self.lake, name, None if keys is None else list(map(split_delivery, keys)))
         table = read_partitions(self.lake, layer, contract_of(layer, name), keys)
         if wanted is pd.DataFrame:
             return table.to_pandas()
@@ -85,15 +85,15 @@ class LakeIOManager(dg.IOManager):
     def _write_raw(self, name: str, tables: Mapping[str, ir.Table], keys: Sequence[str]) -> Written:
         parts = []
         for key in keys:
-            source, day = _delivery(key)
+            source, day = split_delivery(key)
             given = tables.get(key)
             if given is None and (before := delivered_rows(self.lake, name, key)) is not None:
                 # The delivery's file was taken away: its columns stay, its rows do not.
                 given = before.limit(0)
             if given is None:
-                parts.append(self.lake.write(RAW_LAYER, _raw_contract(name), None, [(source, day)]))
+                parts.append(self.lake.write(RAW_LAYER, raw_contract(name), None, [(source, day)]))
             else:
-                parts.append(self.lake.write_as_is(RAW_LAYER, _raw_contract(name), given, (source, day)))
+                parts.append(self.lake.write_as_is(RAW_LAYER, raw_contract(name), given, (source, day)))
         self.warehouse.publish(raw_tables=[name])
         return Written(
             sum(part.rows for part in parts),
@@ -111,7 +111,7 @@ def read_partitions(lake: Lake, layer: str, contract: Table, keys: Sequence[str]
     if not keys:
         return table.limit(0)
     if contract.partition_by == DELIVERY:
-        return _of_deliveries(table, list(map(_delivery, keys)))
+        return _of_deliveries(table, list(map(split_delivery, keys)))
     day = table[contract.partition_by[0]]
     # Partitions of time always come as one range.
     return table.filter(day.between(date.fromisoformat(min(keys)), date.fromisoformat(max(keys))))
@@ -132,12 +132,12 @@ def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> d
 
 def delivered_rows(lake: Lake, name: str, key: str) -> ir.Table | None:
     """The raw rows of one delivery that the lake holds, without the columns of the folder names; None for none."""
-    source, day = _delivery(key)
-    file = lake.folder(RAW_LAYER, name) / f"{SOURCE.name}={source}" / f"{EXPORT_DATE.name}={day}" / PART
+    file = lake.file_of(RAW_LAYER, raw_contract(name), split_delivery(key))
     return lake.engine.scan(str(file), {}) if file.exists() else None
 
 
-def _delivery(key: str) -> Partition:
+def split_delivery(key: str) -> Partition:
+    """Source and export date of a delivery's partition key."""
     source, _, day = key.rpartition(DELIVERY_SEPARATOR)
     return source, day
 
@@ -145,7 +145,7 @@ def _delivery(key: str) -> Partition:
 def _partitions(contract: Table, keys: Sequence[str] | None) -> list[Partition]:
     if keys is None:
         return [()]
-    return [_delivery(key) if contract.partition_by == DELIVERY else (key,) for key in keys]
+    return [split_delivery(key) if contract.partition_by == DELIVERY else (key,) for key in keys]
 
 
 def _of_deliveries(table: ir.Table, deliveries: Sequence[Partition]) -> ir.Table:
@@ -157,7 +157,7 @@ def _of_deliveries(table: ir.Table, deliveries: Sequence[Partition]) -> ir.Table
     return table.filter(ibis.or_(*conditions))
 
 
-def _raw_contract(name: str) -> Table:
+def raw_contract(name: str) -> Table:
     """Of a raw table only the name and the partition columns are known; the others are the files'."""
     return Table(name, "Rows as delivered.", (SOURCE, EXPORT_DATE), key=(), partition_by=DELIVERY)
 

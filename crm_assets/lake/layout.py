@@ -57,6 +57,10 @@ class Lake:
         """The folder of a table."""
         return self.root / layer / table
 
+    def file_of(self, layer: str, contract: Table, partition: Partition) -> Path:
+        """The file of a partition, whether it exists or not."""
+        return self._place_of(layer, contract, partition) / PART
+
     def has_rows(self, layer: str, table: str) -> bool:
         """Whether any partition of the table has ever held a row."""
         return any(self.folder(layer, table).rglob(PART))
@@ -69,9 +73,8 @@ class Lake:
 
     def written_ns(self, layer: str, contract: Table) -> dict[Partition, int]:
         """When each partition was last written, nanoseconds since 1970; `()` stands for a table without partitions."""
-        folder = self.folder(layer, contract.name)
         places = {
-            part: folder.joinpath(*(f"{name}={value}" for name, value in zip(contract.partition_by, part, strict=True)))
+            part: self._place_of(layer, contract, part)
             for part in (self.partitions(layer, contract) if contract.partition_by else [()])
         }
         paths = {part: place / PART if (place / PART).exists() else place for part, place in places.items()}
@@ -181,9 +184,7 @@ class Lake:
     def _place(
         self, layer: str, contract: Table, partition: Partition, staged: Path | None, staging: Path
     ) -> Path | None:
-        folder = self.folder(layer, contract.name)
-        for name, value in zip(contract.partition_by, partition, strict=True):
-            folder /= f"{name}={value}"
+        folder = self._place_of(layer, contract, partition)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / PART
         if staged is None and not target.exists():
@@ -197,6 +198,10 @@ class Lake:
             staged = self._write_one(empty, staging / f"{uuid.uuid4().hex}.parquet", [])
         os.replace(staged, target)
         return target
+
+    def _place_of(self, layer: str, contract: Table, partition: Partition) -> Path:
+        names = zip(contract.partition_by, partition, strict=True)
+        return self.folder(layer, contract.name).joinpath(*(f"{name}={value}" for name, value in names))
 
     def _glob(self, layer: str, table: str, depth: int) -> str:
         return str(self.folder(layer, table).joinpath(*["*"] * depth, PART))
