@@ -167,7 +167,7 @@ def _with_origins(raw: ir.Table, mapping: TableMapping, source: Source, contract
         elif column.value is not None:
             others[_origin(name)] = ibis.literal(column.value)
     rows = rows.mutate(**others) if others else rows
-    numbers = {name: column.row_number for name, column in mapping.columns.items() if column.row_number}
+    numbers = {name: column.row_number for name, column in mapping.columns.items() if column.row_number is not None}
     return rows.mutate(**{_origin(name): _row_number(rows, keys) for name, keys in numbers.items()})
 
 
