@@ -201,7 +201,8 @@ def test_bank_marketing(load):
 
 def test_reviews_zh(load):
     reviews = load("reviews_zh", "feedback")
-    assert reviews.count() + sum(reviews.reasons().values()) == 62_774
+    assert reviews.count() == 62_774
+    assert not reviews.reasons()
     assert load("reviews_zh", "products").distinct("product_id") == 10
 
 
