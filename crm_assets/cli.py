@@ -90,14 +90,17 @@ def run(
 
 
 @app.command()
-def status(home: Home = None) -> None:
+def status(
+    everything: Annotated[bool, typer.Option("--all", help="Every reason and file in quarantine.")] = False,
+    home: Home = None,
+) -> None:
     """Show exports, partitions, the newest as-of day and failing checks."""
     from crm_assets.automation.instance import open_instance
     from crm_assets.status import print_status
 
     settings = _settings(home)
     with open_instance(settings.home) as instance:
-        print_status(settings, instance, Console())
+        print_status(settings, instance, Console(), everything)
 
 
 @app.command()

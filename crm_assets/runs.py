@@ -79,13 +79,13 @@ class Runs:
         last = last_day(self.settings)
         # The day that has not ended waits; it is stale again once it has.
         ranges = day_ranges(day for days in stale.values() for day in days if last and day <= last)
-        events = [["clean", table] for table in stale]
-        profile = [["profile", "customer_days"]] if "transactions" in stale else []
         self.progress("clean dimensions")
         self._run("clean", selection=DIMENSIONS)
         for first, last in ranges:
             self.progress(f"clean {first}" if first == last else f"clean {first} to {last}")
-            self._run("clean", first, last, [*events, *profile])
+            tables = [table for table, days in stale.items() if any(first <= day <= last for day in days)]
+            profile = [["profile", "customer_days"]] if "transactions" in tables else []
+            self._run("clean", first, last, [*(["clean", table] for table in tables), *profile])
 
     def train(self, months: Iterable[date]) -> None:
         """Train the models of months that have none yet, and keep the features they learn from."""

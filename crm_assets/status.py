@@ -9,9 +9,11 @@ from datetime import date
 import dagster as dg
 import duckdb
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from crm_assets.automation.landing import landed_deliveries
+from crm_assets.contracts.predicates import KIND_OF_REASON, VALUE_IN_REASON
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.settings import Settings
 from crm_assets.sources.deliveries import unknown_folders
@@ -54,7 +56,7 @@ def print_summary(settings: Settings, console: Console, as_of: date) -> None:
     )
 
 
-def print_status(settings: Settings, instance: dg.DagsterInstance, console: Console) -> None:
+def print_status(settings: Settings, instance: dg.DagsterInstance, console: Console, everything: bool = False) -> None:
     """Exports, partitions, the newest as-of day, quarantine and failing checks."""
     console.print(f"workspace {settings.home}, days from {settings.start_date} to {settings.end_date or 'today'}")
     _print_deliveries(settings, console)
@@ -62,7 +64,7 @@ def print_status(settings: Settings, instance: dg.DagsterInstance, console: Cons
         console.print("nothing has been ingested yet")
         return
     _print_assets(settings, instance, console)
-    _print_quarantine(settings, console)
+    _print_quarantine(settings, console, everything)
     _print_failing_checks(settings, instance, console)
 
 
@@ -124,23 +126,26 @@ def _print_assets(settings: Settings, instance: dg.DagsterInstance, console: Con
     console.print(f"newest as-of day with scores: {newest or 'none'}")
 
 
-def _print_quarantine(settings: Settings, console: Console) -> None:
+def _print_quarantine(settings: Settings, console: Console, everything: bool) -> None:
     query = (
-        "SELECT table_name, split_part(reason, ':', 1) AS field, regexp_replace(reason, '''.*''', '...') AS kind, "
-        "source, file, count(*) AS rows FROM (SELECT *, unnest(reasons) AS reason FROM quality.quarantine) "
-        f"GROUP BY ALL ORDER BY rows DESC LIMIT {SHOWN_REASONS}"
+        "SELECT table_name, regexp_replace(reason, $value, $kind) AS kind, source, export_date, file, count(*) AS rows "
+        "FROM (SELECT *, unnest(reasons) AS reason FROM quality.quarantine) GROUP BY ALL "
+        "ORDER BY rows DESC, table_name, kind, source, export_date, file"
     )
     with duckdb.connect(str(settings.warehouse), read_only=True) as warehouse:
         total = _value(warehouse, "SELECT count(*) FROM quality.quarantine") or 0
         console.print(f"rows in quarantine: {total:,}")
         if not total:
             return
-        table = Table(title="most frequent reasons", title_justify="left")
-        for heading in ("table", "reason", "source", "file", "rows"):
-            table.add_column(heading)
-        for table_name, _, kind, source, file, rows in warehouse.execute(query).fetchall():
-            table.add_row(table_name, kind, source, file, f"{rows:,}")
+        counted = warehouse.execute(query, {"value": VALUE_IN_REASON, "kind": KIND_OF_REASON}).fetchall()
+    table = Table(title="rows by reason and file", title_justify="left")
+    for heading in ("table", "reason", "source", "export", "file", "rows"):
+        table.add_column(heading, justify="right" if heading == "rows" else "left")
+    for *place, rows in counted if everything else counted[:SHOWN_REASONS]:
+        table.add_row(*(escape(str(part)) for part in place), f"{rows:,}")
     console.print(table)
+    if len(counted) > SHOWN_REASONS and not everything:
+        console.print(f"and {len(counted) - SHOWN_REASONS} more: crm-assets status --all")
 
 
 def _print_failing_checks(settings: Settings, instance: dg.DagsterInstance, console: Console) -> None:

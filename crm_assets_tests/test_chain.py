@@ -13,9 +13,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
-from crm_assets.runs import NothingLandedError, RunFailedError
-from crm_assets.settings import write_settings
+from crm_assets.automation.instance import open_instance
+from crm_assets.cli import app
+from crm_assets.runs import NothingLandedError, RunFailedError, Runs
+from crm_assets.settings import load_settings, write_settings
 from crm_assets_tests import shop
 
 PAST_DAY = shop.HISTORY_ENDS
@@ -154,6 +157,33 @@ def test_a_mapping_that_names_a_missing_column_stops_the_run_with_its_name(tmp_p
     mapping.write_text(mapping.read_text("utf-8").replace("amount: amount", "amount: amonut"), "utf-8")
     with pytest.raises(RunFailedError, match=r"transactions\.amount reads column 'amonut'.*did you mean 'amount'"):
         shop.run_all(tmp_path)
+
+
+def test_rows_leave_quarantine_once_the_mapping_is_corrected_though_the_exports_are_gone(tmp_path: Path) -> None:
+    shop.lay_down(tmp_path, customers=5)
+    mapping, good = tmp_path / "sources" / "shop.yaml", shop.MAPPING
+    mapping.write_text(good.replace("quantity: quantity", "quantity: {sql: \"quantity || ' pcs'\"}"), "utf-8")
+    write_settings(tmp_path, end_date=shop.LAST_DAY)
+    ingest(tmp_path)
+    lines = len(shop.order_lines(5, 7))
+    rejected = "SELECT count(*) FROM quality.quarantine WHERE table_name = 'transactions'"
+    assert one(tmp_path, rejected) == lines
+    shown = CliRunner().invoke(app, ["status"], env={"CRM_HOME": str(tmp_path), "COLUMNS": "200"}).stdout
+    assert "quantity is not a number" in shown
+    assert f"rows in quarantine: {lines:,}" in shown
+    shutil.rmtree(tmp_path / "exports")
+    mapping.write_text(good, "utf-8")
+    assert len(ingest(tmp_path)) == 6
+    assert one(tmp_path, rejected) == 0
+    assert one(tmp_path, "SELECT count(*) FROM validated.transactions") == lines
+    assert one(tmp_path, "SELECT count(*) FROM raw.transactions") == lines
+    assert ingest(tmp_path) == []
+
+
+def ingest(home: Path) -> list[str]:
+    """Ingest what landed, and give the keys of the deliveries."""
+    with open_instance(home) as instance:
+        return Runs(load_settings(home), instance, lambda _: None).ingest()
 
 
 def test_a_day_outside_the_workspace_is_refused(finished: Path) -> None:

@@ -94,7 +94,9 @@ class LakeIOManager(dg.IOManager):
                 parts.append(self.lake.write(RAW_LAYER, raw_contract(name), None, [(source, day)]))
             else:
                 parts.append(self.lake.write_as_is(RAW_LAYER, raw_contract(name), given, (source, day)))
-        self.warehouse.publish(raw_tables=[name])
+        if any(part.files for part in parts):
+            # Columns may have come or gone.
+            self.warehouse.publish(raw_tables=[name])
         return Written(
             sum(part.rows for part in parts),
             sum(part.bytes for part in parts),

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,12 +62,12 @@ class Warehouse:
 
     def is_current(self) -> bool:
         """Whether the file exists and shows this lake, rather than the place it had before it was moved."""
-        import duckdb
-
-        if not self.path.exists():
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
             return False
-        with duckdb.connect(str(self.path), read_only=True) as connection:
-            return self._shows_this_lake(connection)
+        # A new version is another file, so the answer for one is asked for once.
+        return _is_current(self, stat.st_ino, stat.st_mtime_ns)
 
     def _shows_this_lake(self, connection: "duckdb.DuckDBPyConnection") -> bool:
         query = "SELECT 1 FROM duckdb_views() WHERE contains(sql, ?) LIMIT 1"
@@ -112,6 +113,14 @@ class Warehouse:
             finally:
                 for leftover in self.path.parent.glob(f"{new.name}*"):
                     leftover.unlink()
+
+
+@lru_cache(maxsize=64)
+def _is_current(warehouse: Warehouse, inode: int, modified_ns: int) -> bool:
+    import duckdb
+
+    with duckdb.connect(str(warehouse.path), read_only=True) as connection:
+        return warehouse._shows_this_lake(connection)
 
 
 def _union_view(connection: "duckdb.DuckDBPyConnection", name: str, prefix: str, columns: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import json
 import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -118,6 +119,11 @@ class TableMapping(_Model):
     columns: Mapping[str, Annotated[ColumnMapping, BeforeValidator(_short_form)]]
 
 
+@cache
+def _timezones() -> set[str]:
+    return zoneinfo.available_timezones()
+
+
 def _as_parts(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
@@ -144,8 +150,8 @@ class Source(_Model):
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, name: str) -> str:
-        if name not in zoneinfo.available_timezones():
-            raise ValueError(f"{name!r} is not an IANA time zone{nearest(name, zoneinfo.available_timezones())}")
+        if name not in _timezones():
+            raise ValueError(f"{name!r} is not an IANA time zone{nearest(name, _timezones())}")
         return name
 
     @field_validator("tables")
@@ -194,10 +200,17 @@ def read_source(path: Path) -> Source:
         MappingError: It is not YAML, or not a mapping of this form.
     """
     try:
-        document = _extended(path, yaml.safe_load(path.read_text("utf-8")))
-        source = Source.model_validate(document)
+        text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise MappingError(f"{path.name} is not UTF-8: {error}; save it in that encoding") from error
+    return _parsed(path, text)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, text: str) -> Source:
+    """The mapping that a text says; each step of a run asks for all of them, and parsing takes as long as the step."""
+    try:
+        source = Source.model_validate(_extended(path, yaml.safe_load(text)))
     except yaml.YAMLError as error:
         raise MappingError(f"{path.name} is not YAML: {error}") from error
     except ValidationError as error:

@@ -15,6 +15,7 @@ from crm_assets.contracts.canonical import CAMPAIGNS, CUSTOMERS, TRANSACTIONS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES
 from crm_assets.contracts.registry import contract_of
 from crm_assets.definitions import build_defs, lake_of, resources
+from crm_assets.lake.io_manager import raw_contract
 from crm_assets.lake.layout import PART
 from crm_assets.runs import QUIET, Runs
 from crm_assets.settings import load_settings, write_settings
@@ -188,6 +189,12 @@ def test_rejected_rows_warn_with_their_kinds_of_reason(ingested):
     assert not evaluation.passed
     assert evaluation.severity is dg.AssetCheckSeverity.WARN
     assert evaluation.description == "rows by reason: ordered_at is not a date and time: 2; amount: missing: 1"
+    table = [tuple(record.data.values()) for record in evaluation.metadata["reasons"].records]
+    assert table == [
+        ("ordered_at is not a date and time", "crm", "2024-03-01", "orders.csv", 2),
+        ("amount: missing", "crm", "2024-03-01", "orders.csv", 1),
+        ("left out by the mapping: not (quantity > 0)", "crm", "2024-03-01", "orders.csv", 1),
+    ]
 
 
 def test_unmapped_files_are_named(ingested):
@@ -305,3 +312,68 @@ def test_moments_are_compared_as_moments(ingested):
     lake_of(ingested).write("validated", contract, old, [DELIVERY])
     evaluations = check(ingested, "validated", "transactions", key=KEY)
     assert failed(evaluations) == {("transactions", "ordered_at_in_range")}
+
+
+def deliver(settings, day, **files):
+    """Let an export of the source `crm` land."""
+    folder = settings.exports / "crm" / day
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text, "utf-8")
+
+
+def ingest_again(settings, tmp_path):
+    """Ingest what landed, and give the evaluations."""
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        Runs(settings, instance, lambda _: None).ingest()
+        return recorded(instance)
+
+
+def test_columns_that_drift_are_named_with_delivery_and_file(ingested, tmp_path):
+    deliver(ingested, "2024-03-03", customers="id,town,mood\nc1,Leeds,good\n", orders="order,line\n")
+    evaluations = ingest_again(ingested, tmp_path)
+    found = evaluations["customers", "schema_drift"]
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.ERROR
+    assert found.description.split("; ")[0] == "crm--2024-03-03 (customers.csv): 'name' of 2024-03-02 is gone"
+    assert "crm--2024-03-03 (customers.csv): 'mood' is new since 2024-03-02" in found.description
+    assert evaluations["products", "schema_drift"].passed
+
+
+def test_a_column_that_no_mapping_reads_warns_when_it_goes(ingested):
+    lake = lake_of(ingested)
+    for day, names in (("2024-03-01", "id name city note"), ("2024-03-02", "id name city")):
+        rows = ibis.memtable([dict.fromkeys(names.split(), "x")])
+        lake.write_as_is("raw", raw_contract("customers"), rows, ("crm", day))
+    found = check(ingested, "raw", "customers", key="crm--2024-03-02")["customers", "schema_drift"]
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.description == "crm--2024-03-02 (customers.csv): 'note' of 2024-03-01 is gone"
+
+
+def test_a_column_of_another_type_and_a_header_that_never_came_warn(ingested):
+    lake = lake_of(ingested)
+    number = ibis.memtable([{"id": 1, "nmae": "Ann", "city": "Leeds"}])
+    lake.write_as_is("raw", raw_contract("customers"), number, ("crm", "2024-03-01"))
+    first = check(ingested, "raw", "customers", key=KEY)["customers", "schema_drift"]
+    assert first.severity is dg.AssetCheckSeverity.WARN
+    assert first.description == (
+        "crm--2024-03-01 (customers.csv): full_name reads 'name', which is absent; did you mean 'nmae'?"
+    )
+    second = check(ingested, "raw", "customers", key="crm--2024-03-02")["customers", "schema_drift"]
+    assert "'id' is string, in 2024-03-01 it was int64" in second.description
+
+
+def test_deliveries_of_the_same_columns_do_not_drift(first_run):
+    assert all(found.passed for (_, name), found in first_run[1].items() if name in ("schema_drift", "shared_keys"))
+
+
+def test_keys_of_two_sources_are_counted(ingested):
+    contract = layers.validated(CUSTOMERS)
+    place = {"_file": "customers.csv", "_line": 1, "_source": "erp", "_export_date": date(2024, 3, 1)}
+    rows = [dict.fromkeys(contract.by_name) | place | {"customer_id": name} for name in ("c1", "c2")]
+    lake_of(ingested).write("validated", contract, ibis.memtable(rows, schema=contract.schema), [("erp", "2024-03-01")])
+    found = check(ingested, "validated", "customers", key=KEY)["customers", "shared_keys"]
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.description.startswith("crm and erp share 1 keys: ")
+    assert "id_prefix" in found.description
