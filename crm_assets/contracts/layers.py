@@ -19,6 +19,7 @@ LINE = Column(
     minimum=0,
 )
 ERROR = Column("_error", "string", "Why the row, or the whole file, cannot be read; null where it can.")
+LINE_TEXT = Column("_line_text", "string", "Text of a line that cannot be read; null for all others.", personal=True)
 DELIVERY = (SOURCE.name, EXPORT_DATE.name)
 """The columns that name a delivery, by which raw and validated tables are partitioned."""
 

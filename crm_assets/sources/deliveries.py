@@ -4,12 +4,13 @@ Belongs here: finding deliveries and their files. Not here: reading what is in t
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from crm_assets.sources.mapping import Source, matches, part_of
+from crm_assets.sources.archives import ARCHIVE, UnreadableFileError, members_of
+from crm_assets.sources.mapping import Source, TableMapping, matches, part_of
 
 
 @dataclass(frozen=True, order=True)
@@ -65,15 +66,24 @@ def unknown_folders(exports: Path, sources: Iterable[str]) -> list[str]:
 
 
 def list_files(folder: Path) -> list[ExportFile]:
-    """The files of a delivery by name; hidden and temporary ones (`.part`, `.tmp`) are still being written."""
+    """The files of a delivery by name; hidden and temporary ones (`.part`, `.tmp`) are still being written.
+
+    Links that lead out of the folder are listed as links, and never followed.
+    """
     listed = [
         ExportFile(path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns)
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix not in {".part", ".tmp", ".crdownload"}
+        if (path.is_file() or path.is_symlink()) and path.suffix not in {".part", ".tmp", ".crdownload"}
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        for stat in [path.stat()]
+        for stat in [path.lstat() if leads_outside(folder, path) else path.stat()]
     ]
     return sorted(listed, key=lambda file: file.name)
+
+
+def leads_outside(folder: Path, path: Path) -> bool:
+    """Whether a file of a delivery is a link, or lies behind one, that leads out of its folder or nowhere."""
+    real = path.resolve()
+    return not real.is_relative_to(folder.resolve()) or not real.is_file()
 
 
 def fingerprint(files: Iterable[ExportFile]) -> str:
@@ -83,18 +93,28 @@ def fingerprint(files: Iterable[ExportFile]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file's content."""
+    """Digest of a file's content; that of a link which cannot be followed is of where it leads."""
+    if path.is_symlink() and leads_outside(path.parent, path):
+        return hashlib.sha256(str(path.readlink()).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tables_of(source: Source, file: str) -> list[str]:
-    """Canonical tables that a file of this name feeds, by its rows or by what they are looked up for."""
-    return [
-        name
-        for name, parts in source.tables.items()
-        if part_of(parts, file) or any(matches(lookup.files, file) for part in parts for lookup in part.lookup)
-    ]
+def tables_of(source: Source, file: str, folder: Path | None = None) -> list[str]:
+    """Canonical tables that a file of this name feeds; an archive in `folder` feeds those its members do."""
+    names = [file]
+    if folder is not None and file.lower().endswith(ARCHIVE) and not leads_outside(folder, folder / file):
+        try:
+            names = [f"{file}/{member}" for member in members_of(folder / file)]
+        except UnreadableFileError:
+            # What it holds cannot be known, so each table says that it may lack rows.
+            return list(source.tables)
+    return [table for table, parts in source.tables.items() if any(_feeds(name, parts) for name in names)]
+
+
+def _feeds(name: str, parts: Sequence[TableMapping]) -> bool:
+    looked_up = any(matches(lookup.files, name) for part in parts for lookup in part.lookup)
+    return looked_up or part_of(parts, name) is not None
 
 
 def _is_dated(folder: Path) -> bool:

@@ -183,8 +183,13 @@ def part_of(parts: Sequence[TableMapping], file: str) -> TableMapping | None:
 
 
 def matches(globs: Iterable[str], file: str) -> bool:
-    """Whether the name of a delivery's file fits one of the globs."""
-    return any(Path(file).match(glob) for glob in globs)
+    """Whether the name of a delivery's file fits one of the globs.
+
+    A member of an archive is named `orders.zip/orders_1.csv`; a glob may match it, or the archive.
+    """
+    archive = re.match(r"(?i).*?\.zip(?=/)", file)
+    names = [file, archive.group()] if archive else [file]
+    return any(Path(name).match(glob) for glob in globs for name in names)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

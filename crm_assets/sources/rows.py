@@ -12,7 +12,7 @@ from operator import or_
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.contracts.layers import ERROR, EXPORT_DATE, FILE, FILE_SHA256, LINE, SOURCE, quarantine
+from crm_assets.contracts.layers import ERROR, EXPORT_DATE, FILE, FILE_SHA256, LINE, LINE_TEXT, SOURCE, quarantine
 from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.predicates import Violation, unreadable, violations
 from crm_assets.sources.expressions import absent_columns, evaluate
@@ -63,12 +63,14 @@ def judge(raw: ir.Table, source: Source, contract: Table) -> ir.Table:
 
 def headers_of(raw: ir.Table) -> list[str]:
     """The files' own columns."""
-    return [name for name in raw.columns if name not in (*PROVENANCE, FILE_SHA256.name, ERROR.name)]
+    return [name for name in raw.columns if name not in (*PROVENANCE, FILE_SHA256.name, ERROR.name, LINE_TEXT.name)]
 
 
 def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: Table) -> ir.Table:
     if ERROR.name not in raw.columns:
         raw = raw.mutate(**{ERROR.name: ibis.null("string")})
+    if LINE_TEXT.name not in raw.columns:
+        raw = raw.mutate(**{LINE_TEXT.name: ibis.null("string")})
     headers = headers_of(raw)
     rows = _with_origins(fill_down(raw, mapping.fill_down), mapping, source, contract)
     rows = rows.mutate(**_typed_columns(rows, mapping, source, contract))
@@ -91,7 +93,11 @@ def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: 
             (~kept, ibis.array([ibis.literal(left_out)])),
             else_=reasons.filter(lambda reason: reason.notnull()),
         ),
-        _raw_row=bad.ifelse(ibis.struct(delivered).cast("json").cast("string"), ibis.null("string")),
+        _raw_row=ibis.cases(
+            (~bad, ibis.null("string")),
+            (rows[LINE_TEXT.name].notnull(), ibis.struct({"line": rows[LINE_TEXT.name]}).cast("json").cast("string")),
+            else_=ibis.struct(delivered).cast("json").cast("string"),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from crm_assets.sources.deliveries import sha256
 from crm_assets.sources.mapping import TableMapping
-from crm_assets.sources.readers import UnreadableFileError, read_files, union_by_name
+from crm_assets.sources.readers import read_files, union_by_name
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def read(engine, tmp_path):
     return written
 
 
-def row(line, file="a.csv", **values):
-    return {**values, "_file": file, "_line": line}
+def row(line, file="a.csv", error=None, line_text=None, **values):
+    return {**values, "_file": file, "_line": line, "_error": error, "_line_text": line_text}
 
 
 def test_csv_values_stay_text_and_rows_are_numbered_from_one(read):
@@ -110,20 +110,26 @@ def test_many_rows_keep_their_order(read):
 
 
 def test_no_matching_file_is_no_table(engine, tmp_path):
-    mapping = TableMapping(files="orders*.csv", columns={})
+    mapping = TableMapping.model_validate({"files": "orders*.csv", "columns": {}})
     assert read_files(engine.backend, tmp_path, [mapping], ["customers.csv"]) is None
 
 
-def test_an_unknown_format_is_refused_by_the_file_s_name(read):
-    with pytest.raises(
-        UnreadableFileError, match=r"crm/2024-01-01/a\.doc cannot be read: the format '\.doc' is not known"
-    ):
-        read({"a.doc": "id"})
+def errors(rows):
+    return [(found["_file"], found["_line"], found["_error"]) for found in rows if found["_error"]]
 
 
-def test_a_file_that_is_not_of_its_format_is_refused_by_name(read):
-    with pytest.raises(UnreadableFileError, match=r"crm/2024-01-01/a\.parquet cannot be read"):
-        read({"a.parquet": "no parquet"})
+def test_an_unknown_format_is_one_row_that_says_so(read):
+    ((file, line, error),) = errors(read({"a.doc": "id"}))
+    assert (file, line) == ("a.doc", 0)
+    assert error.startswith("the format '.doc' is not known; use csv,")
+
+
+def test_a_file_that_is_not_of_its_format_is_one_row_and_stops_no_other(read):
+    rows = read({"a.parquet": "no parquet", "b.csv": "id\n1\n"})
+    ((file, line, error),) = errors(rows)
+    assert (file, line) == ("a.parquet", 0)
+    assert "not parquet" in error
+    assert [found["id"] for found in rows] == [None, "1"]
 
 
 def test_a_row_is_not_lost_by_a_union_of_equal_rows(engine):
