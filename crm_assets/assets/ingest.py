@@ -55,7 +55,9 @@ def landed_files(
             for file in list_files(folder)
         ] or [row for row in ingested if row.items() >= place.items()]
         mapped = mapping_sha256(source)
-        rows += [row | {"tables": tables_of(source, str(row["file"]), folder), "mapping_sha256": mapped} for row in files]
+        rows += [
+            row | {"tables": tables_of(source, str(row["file"]), folder), "mapping_sha256": mapped} for row in files
+        ]
     return ibis.memtable(rows, schema=LANDED_FILES.schema)
 
 
