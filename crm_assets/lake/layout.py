@@ -19,6 +19,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import Engine
+from crm_assets.lake.streams import stream_of
 
 PART = "part.parquet"
 
@@ -146,7 +147,11 @@ class Lake:
         """
         created = not self.has_rows(layer, contract.name)
         with self._staging() as staging:
-            staged = self._write_one(table, staging / PART, [])
+            staged = staging / PART
+            if stream := stream_of(table):
+                stream.write(staged)
+            else:
+                self._write_one(table, staged, [])
             placed = self._place(layer, contract, partition, staged, staging)
         return _written([placed], created)
 

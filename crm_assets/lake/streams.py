@@ -5,6 +5,7 @@ Belongs here: handing streams of Arrow batches and Parquet files to the engine. 
 
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ibis.backends.duckdb import Backend
 
+ROWS_A_GROUP = 122_880
+BYTES_A_GROUP = 64 << 20
+
 _FORGOTTEN: list[str] = []
 """Streams that nothing refers to any more."""
+
+_STREAMS: "weakref.WeakValueDictionary[str, Stream]" = weakref.WeakValueDictionary()
 
 
 class Stream:
@@ -38,17 +44,56 @@ class Stream:
         reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
         return reader.__arrow_c_stream__(requested_schema)
 
+    def write(self, path: Path) -> None:
+        """Write the rows into one Parquet file; Arrow takes a third of the engine's time, and as little memory."""
+        from pyarrow import parquet
+
+        numbers = [field.name for field in self._schema if str(field.type).startswith("int")]
+        with parquet.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            use_dictionary=[field.name for field in self._schema if field.name not in numbers],
+            column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+            store_schema=False,
+        ) as writer:
+            for group in self._groups():
+                writer.write_table(group, row_group_size=len(group))
+
+    def _groups(self) -> "Iterator[pa.Table]":
+        """The rows in tables of about `ROWS_A_GROUP`, the next batch being made while the last is used."""
+        import pyarrow as pa
+
+        some: list[pa.RecordBatch] = []
+        batches = self._batches()
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = ahead.submit(next, batches, None)
+                some.append(batch)
+                if sum(map(len, some)) >= ROWS_A_GROUP or sum(one.nbytes for one in some) >= BYTES_A_GROUP:
+                    yield pa.Table.from_batches(some)
+                    some = []
+        if some:
+            yield pa.Table.from_batches(some)
+
 
 def stream_table(backend: "Backend", stream: Stream) -> ir.Table:
     """A lazy table over a stream; its order is the stream's."""
     while _FORGOTTEN:
         backend.con.unregister(_FORGOTTEN.pop())
     name = gen_name("stream")
+    _STREAMS[name] = stream
     backend.con.register(name, stream)
     table = backend.table(name)
     # A finalizer may run amid a query, which must not wait for itself.
     weakref.finalize(table.op(), _FORGOTTEN.append, name)
     return table
+
+
+def stream_of(table: ir.Table) -> Stream | None:
+    """The stream that a lazy table is, where nothing was done to it."""
+    return _STREAMS.get(getattr(table.op(), "name", ""))
 
 
 def parquet_table(backend: "Backend", path: Path, place: str) -> ir.Table:
