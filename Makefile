@@ -41,6 +41,8 @@ bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
 	$(BIN)/python benchmarks/rules_vs_mlxtend.py
 	$(BIN)/python benchmarks/demo_vs_pandas.py
 	$(BIN)/python benchmarks/identity.py
+	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/increment.py
 
 docs: $(INSTALLED)  ## Write docs/tables.md and docs/mapping.schema.json from the contracts.
 	$(BIN)/python -m crm_assets.contracts.docs docs/tables.md
