@@ -19,7 +19,7 @@ from crm_assets.contracts.layers import EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import Engine
 from crm_assets.sources.deliveries import list_files, tables_of
-from crm_assets.sources.expressions import absent_columns, evaluate, in_short
+from crm_assets.sources.expressions import evaluate, in_short, unmet_columns
 from crm_assets.sources.mapping import MappingError, Source, TableMapping, nearest, part_of
 from crm_assets.sources.readers import read_files
 from crm_assets.sources.rows import KEPT, headers_of, judge, rejected_rows
@@ -159,15 +159,18 @@ def _check_file(
 def _wrong_headers(
     source: Source, table: Table, part: TableMapping, file: Landed, headers: list[str]
 ) -> Iterator[Finding]:
-    named = {name: column.columns or absent_columns(column.sql, headers) for name, column in part.columns.items()}
-    for name, wanted in {**named, "where": absent_columns(part.where, headers)}.items():
+    named = {name: column.columns or unmet_columns(column.sql, headers) for name, column in part.columns.items()}
+    read = {header for column in part.columns.values() for header in column.columns}
+    for name, wanted in {**named, "where": unmet_columns(part.where, headers)}.items():
         column = part.columns.get(name)
         known = [*headers, *part.columns] if column and column.row_number else headers
         absent = [header for header in wanted if header not in known]
         if not absent or (column and column.column and len(absent) < len(wanted)):
             continue
-        hint = "".join(nearest(header, headers) for header in absent[:1])
         required = name == "where" or table.by_name[name].required
+        # For an optional column, a header that the mapping reads already is not what was meant.
+        near = headers if required else [header for header in headers if header not in read]
+        hint = "".join(nearest(header, near) for header in absent[:1])
         shown = "" if hint else f"; it has: {', '.join(headers[:12])}{', ...' if len(headers) > 12 else ''}"
         message = f"{table.name}.{name}: the file has no column {' or '.join(map(repr, absent))}{hint}{shown}"
         yield Finding(file.name, message, required or bool(hint))

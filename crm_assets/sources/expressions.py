@@ -30,6 +30,20 @@ def absent_columns(sql: str | None, headers: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for name in named if name and name.lower() not in known))
 
 
+def unmet_columns(sql: str | None, headers: Sequence[str]) -> list[str]:
+    """Absent columns but for those that a `coalesce` names beside one that is there, such as a label in another language."""
+    from sqlglot import exp, parse_one
+
+    absent = absent_columns(sql, headers)
+    if not absent or not sql:
+        return absent
+    known, met = {header.lower() for header in headers}, set()
+    for choice in parse_one(sql, dialect="duckdb").find_all(exp.Coalesce):
+        named = {column.parts[0].name.lower() for column in choice.find_all(exp.Column)}
+        met |= named if named & known else set()
+    return [name for name in absent if name.lower() not in met]
+
+
 def evaluate(
     raw: ir.Table,
     expressions: Mapping[str, str],

@@ -15,7 +15,7 @@ import ibis.expr.types as ir
 from crm_assets.contracts.layers import ERROR, EXPORT_DATE, FILE, FILE_SHA256, LINE, LINE_TEXT, SOURCE, quarantine
 from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.predicates import Violation, unreadable, violations
-from crm_assets.sources.expressions import absent_columns, evaluate
+from crm_assets.sources.expressions import evaluate, unmet_columns
 from crm_assets.sources.filling import as_delivered, fill_down
 from crm_assets.sources.mapping import Source, TableMapping, nearest, part_of
 from crm_assets.sources.values import ambiguous_date, text_of, typed
@@ -81,7 +81,7 @@ def _judge_part(raw: ir.Table, mapping: TableMapping, source: Source, contract: 
     bad, error, kept = rows["_bad"], rows[ERROR.name], rows[KEPT]
     problems = _broken_rules(rows, mapping, contract, headers)
     reasons = ibis.array([condition.ifelse(reason, ibis.null("string")) for condition, reason in problems])
-    left_out = f"left out by the mapping: not ({mapping.where}){_note(absent_columns(mapping.where, headers), headers)}"
+    left_out = f"left out by the mapping: not ({mapping.where}){_note(unmet_columns(mapping.where, headers), headers)}"
     delivered = {name: as_delivered(rows, name) for name in headers} or {ERROR.name: error}
     return rows.select(
         **{column.name: rows[_value(column.name)] for column in contract.columns},
@@ -141,7 +141,7 @@ def _broken_rules(
                 unknown = ibis.literal(f"{column.name}: '") + text + ibis.literal(_ORDER_UNKNOWN)
                 reason = ambiguous_date(text).ifelse(unknown, reason)
             yield condition, reason
-        wanted = origin.columns if origin.column else absent_columns(origin.sql, headers)
+        wanted = origin.columns if origin.column else unmet_columns(origin.sql, headers)
         absent = [] if any(name in headers for name in wanted) else wanted
         yield from violations(
             column, value, text if column.dtype != "string" else None, _note(absent, headers) if column.required else ""

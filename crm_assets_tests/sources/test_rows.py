@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.sources.expressions import unmet_columns
 from crm_assets.sources.mapping import MappingError, Source
 from crm_assets.sources.rows import judge, rejected_rows, valid_rows
 
@@ -457,3 +458,10 @@ def test_a_row_left_out_on_purpose_has_no_other_reason(judged):
     valid, rejected = judged("transactions", SALES, rows, where='"order" IS NOT NULL')
     assert len(valid) == 1
     assert [row["reasons"] for row in rejected] == [['left out by the mapping: not ("order" IS NOT NULL)']]
+
+
+def test_a_column_beside_another_in_coalesce_may_be_absent():
+    assert unmet_columns('coalesce("Email", "邮件")', ["Email"]) == []
+    assert unmet_columns('coalesce("Email", "邮件")', ["Name"]) == ["Email", "邮件"]
+    assert unmet_columns("coalesce(price, 0) * units", ["units"]) == ["price"]
+    assert unmet_columns("units * price", ["units"]) == ["price"]
