@@ -21,7 +21,7 @@ from crm_assets.lake.engine import Engine
 from crm_assets.sources.deliveries import list_files, tables_of
 from crm_assets.sources.expressions import evaluate, in_short, unmet_columns
 from crm_assets.sources.mapping import MappingError, Source, TableMapping, nearest, part_of
-from crm_assets.sources.readers import read_files
+from crm_assets.sources.readers import read_files, require_readable
 from crm_assets.sources.rows import KEPT, headers_of, judge, rejected_rows
 
 MOST_REJECTED = 0.5
@@ -145,6 +145,7 @@ def _check_file(
             **{SOURCE.name: ibis.literal(source.source), EXPORT_DATE.name: ibis.literal(file.export_date)}
         )
         with engine.held(sample) as raw:
+            require_readable(raw)
             wrong = list(_wrong_headers(source, table, part, file, headers_of(raw)))
             wrong += _wrong_expressions(source, table, part, raw)
             report.findings += wrong

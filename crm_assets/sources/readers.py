@@ -117,6 +117,17 @@ def read_files(
     return union_by_name(tables) if tables else None
 
 
+def require_readable(rows: ir.Table) -> None:
+    """Raise for a file that could not be read at all, whose error is its only row.
+
+    Raises:
+        UnreadableFileError: With that error.
+    """
+    whole = rows.filter(rows[LINE.name] == 0).select(ERROR.name).limit(1).to_pyarrow()
+    if whole.num_rows:
+        raise UnreadableFileError(whole[ERROR.name][0].as_py())
+
+
 def _others(
     backend: "Backend", folder: Path, part: TableMapping, files: Sequence[str], globs: Sequence[str]
 ) -> ir.Table | None:

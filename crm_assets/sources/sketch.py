@@ -17,7 +17,7 @@ from crm_assets.contracts.model import Column, Table
 from crm_assets.lake.engine import Engine
 from crm_assets.sources.expressions import in_short
 from crm_assets.sources.mapping import SOURCE_NAME, ColumnMapping, TableMapping
-from crm_assets.sources.readers import read_files
+from crm_assets.sources.readers import read_files, require_readable
 from crm_assets.sources.rows import headers_of
 from crm_assets.sources.values import text_of, typed
 from crm_assets.sources.vocabulary import TABLES, column_words, is_generic, plain
@@ -102,6 +102,7 @@ def _of_file(engine: Engine, path: Path) -> Iterator[tuple[str, list[str]]]:
     if rows is None:
         return
     with engine.held(rows) as held:
+        require_readable(held)
         headers = headers_of(held)
         drafts = _drafts(path, headers)
         used = {header for draft in drafts for header in draft.headers.values()}

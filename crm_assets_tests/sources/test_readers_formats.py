@@ -93,13 +93,18 @@ def test_a_glob_matches_a_member_its_archive_or_both(engine, tmp_path, glob, fou
 def test_the_encoding_is_told_on_few_letters_beyond_ascii(engine, tmp_path, text, encoding):
     rows = read_delivery(engine, tmp_path, {"a.csv": text.encode(encoding)})
     assert list(rows[-1])[1] == text.split("\n")[0].split(",")[1]
-    assert values(rows)[-1] == dict(zip(*[line.split(",") for line in (text.split("\n")[0], text.split("\n")[-2])], strict=True))
+    assert values(rows)[-1] == dict(
+        zip(*[line.split(",") for line in (text.split("\n")[0], text.split("\n")[-2])], strict=True)
+    )
 
 
 def test_the_mapping_overrides_what_is_detected(engine, tmp_path):
     text = "a;b,c\n'1;2',3\n"
     rows = read_delivery(
-        engine, tmp_path, {"a.csv": text.encode("utf-16-le")}, csv={"encoding": "utf-16-le", "delimiter": ",", "quote": "'"}
+        engine,
+        tmp_path,
+        {"a.csv": text.encode("utf-16-le")},
+        csv={"encoding": "utf-16-le", "delimiter": ",", "quote": "'"},
     )
     assert values(rows) == [{"a;b": "1;2", "c": "3"}]
 
@@ -163,13 +168,16 @@ def test_a_peek_shows_columns_rows_and_what_was_detected(engine, tmp_path, name)
     seen = peek(engine.backend, tmp_path, name, part, rows=2)
     assert (list(seen.columns), seen.rows) == (TABLE[0], EXPECTED[:2])
     detected = (seen.encoding, seen.delimiter, seen.header_line, seen.sheet)
-    assert detected == {
-        "gb18030.csv": ("gb18030", ",", 1, None),
-        "titled.xlsx": (None, None, 3, "Orders"),
-        "several.zip": ("utf-8", None, None, None),
-        "titled.csv": ("utf-8", ",", 3, None),
-        "tabs.tsv.gz": ("utf-8", "\t", 1, None),
-    }[name]
+    assert (
+        detected
+        == {
+            "gb18030.csv": ("gb18030", ",", 1, None),
+            "titled.xlsx": (None, None, 3, "Orders"),
+            "several.zip": ("utf-8", None, None, None),
+            "titled.csv": ("utf-8", ",", 3, None),
+            "tabs.tsv.gz": ("utf-8", "\t", 1, None),
+        }[name]
+    )
 
 
 def test_a_peek_at_what_cannot_be_read_says_why(engine, tmp_path):
