@@ -80,7 +80,7 @@ def check_workbook(path: Path) -> None:
         for info in archive.infolist():
             # The size that the archive tells may be a lie, so that it is unpacked to be measured.
             honest = copy(info)
-            honest.file_size = MOST_WORKBOOK_BYTES + 1
+            honest.file_size = 1 << 62
             try:
                 with archive.open(honest) as file:
                     while block := file.read(BLOCK):
@@ -97,11 +97,11 @@ def _unpacked(file: IO[bytes], name: str, packed: int) -> Iterator[bytes]:
         while block := opened.read(BLOCK):
             total += len(block)
             if is_gzip or opened is not file or isinstance(file, zipfile.ZipExtFile):
-                _guard(total, packed, MOST_UNPACKED)
+                _guard(total, packed, MOST_UNPACKED, RATIO_COUNTS_FROM)
             yield block
 
 
-def _guard(total: int, packed: int, most: int, ratio_counts_from: int = RATIO_COUNTS_FROM) -> None:
+def _guard(total: int, packed: int, most: int, ratio_counts_from: int) -> None:
     if total > most:
         raise UnreadableFileError(
             f"it unpacks to more than {most >> 30} GB, the most that is read; deliver it in several files"
@@ -122,7 +122,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         infos = archive.infolist()
         if len(infos) > MOST_MEMBERS:
             raise UnreadableFileError(f"the archive has {len(infos)} members; at most {MOST_MEMBERS} are read")
-        _guard(sum(info.file_size for info in infos), path.stat().st_size, MOST_UNPACKED)
+        _guard(sum(info.file_size for info in infos), path.stat().st_size, MOST_UNPACKED, RATIO_COUNTS_FROM)
         names: set[str] = set()
         for info in infos:
             _check_member(info)

@@ -17,6 +17,7 @@ from crm_assets.sources.mapping import CsvOptions
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 1000
 MOST_LINES_ABOVE_HEADER = 20
+MOST_LETTERS_A_NAME = 200
 MOST_LINES_A_VALUE = 100
 """In the sample; an open quote that runs on for longer is taken for a fault of its line."""
 
@@ -85,11 +86,10 @@ def header_place(rows: Sequence[Sequence[str]]) -> int | None:
     width = _usual_width(rows)
     for place, row in enumerate(rows[:MOST_LINES_ABOVE_HEADER]):
         filled = sum(1 for value in row if value.strip())
-        if len(row) >= width and 2 * filled > width:
-            return place
-        beyond = {value.strip() for other in rows[place + 1 :] for value in other[len(row) :]}
-        if place == 0 and len(row) > 1 and filled == len(row) and not beyond - {""}:
-            # A delimiter ends each row, but not the header.
+        # A header that lost a name, or has none for a delimiter that ends each row, is still one; a title is not.
+        if 2 * filled > width and (
+            len(row) >= width or 4 * filled >= 3 * width or (len(row) == width - 1 and not place)
+        ):
             return place
     return 0
 
@@ -99,7 +99,8 @@ def column_names(header: Iterable[str]) -> tuple[str, ...]:
     taken = {name.casefold() for name in RESERVED}
     names = []
     for place, given in enumerate(header):
-        base = " ".join(given.replace("\0", "").replace("\ufeff", "").split()) or f"column{place}"
+        words = given[:MOST_LETTERS_A_NAME].replace("\0", "").replace("\ufeff", "").split()
+        base = " ".join(words) or f"column{place}"
         name, number = base, 0
         while name.casefold() in taken:
             number += 1

@@ -45,21 +45,22 @@ class Rows:
     lines: dict[int, str] = field(default_factory=dict)
 
 
-def read_rows(blocks: Iterable[bytes], dialect: Dialect) -> Iterator[Rows]:
+def read_rows(blocks: Iterable[bytes], dialect: Dialect, block: int = BLOCK) -> Iterator[Rows]:
     """The rows of a text in its order.
 
     Args:
         blocks: The text as UTF-8, in pieces of any size.
         dialect: Its layout.
+        block: Bytes that are parsed at once.
     """
     source = _Source(iter(blocks))
     _skip_lines(source, dialect.first_data_line - 1)
-    while source.fill(BLOCK):
+    while source.fill(block):
         data = source.data
         cut = _end_of_records(data, dialect, source.ended)
         rows = _parsed_fast(data[:cut], dialect) if cut else None
         if rows is None:
-            rows, cut = _parsed_carefully(source, dialect)
+            rows, cut = _parsed_carefully(source, dialect, block)
         source.drop(cut)
         if rows.count:
             yield rows
@@ -174,14 +175,14 @@ def _quotes_surround_values(outside: bytes, quote: bytes, delimiter: bytes) -> b
     return before == after == count
 
 
-def _parsed_carefully(source: _Source, dialect: Dialect) -> tuple[Rows, int]:
+def _parsed_carefully(source: _Source, dialect: Dialect, block: int) -> tuple[Rows, int]:
     """Rows from the beginning of what has come, record by record, and the bytes they take."""
     width, delimiter = len(dialect.columns), dialect.delimiter.encode()
     values: list[list[str | None]] = []
     errors: dict[int, str] = {}
     lines: dict[int, str] = {}
     at = 0
-    while at < min(len(source.data), BLOCK):
+    while at < min(len(source.data), block):
         end = _whole_line(source, at)
         if end - at > MOST_BYTES_A_RECORD:
             errors[len(values)] = f"a line longer than {MOST_BYTES_A_RECORD >> 20} MB"

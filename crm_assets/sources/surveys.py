@@ -106,6 +106,8 @@ def survey(folder: Path, place: Place, spill: Path) -> Survey:
     Returns:
         What it is. What is wrong with it stands there too, so that it stops no other file.
     """
+    if leads_outside(folder, place.path):
+        return Survey(place, sha256(place.path), (0, 0), error=OUTSIDE)
     try:
         state, digest = state_of(place.path), sha256(place.path)
     except OSError as error:
@@ -113,8 +115,6 @@ def survey(folder: Path, place: Place, spill: Path) -> Survey:
     try:
         if place.problem:
             raise UnreadableFileError(place.problem)
-        if leads_outside(folder, place.path):
-            raise UnreadableFileError(OUTSIDE)
         found = _look(place, digest, state, spill)
         if len(found.columns) > MOST_COLUMNS:
             raise UnreadableFileError(
