@@ -65,15 +65,17 @@ class Stream:
         import pyarrow as pa
 
         some: list[pa.RecordBatch] = []
+        rows = size = 0
         batches = self._batches()
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(next, batches, None)
             while (batch := coming.result()) is not None:
                 coming = ahead.submit(next, batches, None)
                 some.append(batch)
-                if sum(map(len, some)) >= ROWS_A_GROUP or sum(one.nbytes for one in some) >= BYTES_A_GROUP:
+                rows, size = rows + len(batch), size + batch.nbytes
+                if rows >= ROWS_A_GROUP or size >= BYTES_A_GROUP:
                     yield pa.Table.from_batches(some)
-                    some = []
+                    some, rows, size = [], 0, 0
         if some:
             yield pa.Table.from_batches(some)
 

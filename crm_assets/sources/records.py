@@ -4,8 +4,8 @@ Belongs here: splitting a text into rows so that each physical line is in exactl
 text is laid out (`dialect.py`).
 
 A text is read in blocks. One that is regular throughout is parsed by Arrow, and the rows are counted against the line
-ends outside quotes. Where it is not, or where the counts differ, that block alone is read record by record, which is
-slower and finds what is wrong: the line becomes a row with its text and the reason.
+ends outside quotes. Where it is not, or where the counts differ, smaller blocks are tried, and the smallest is read
+record by record, which is slower and finds what is wrong: the line becomes a row with its text and the reason.
 """
 
 import csv
@@ -19,6 +19,7 @@ from crm_assets.sources.dialect import Dialect
 from crm_assets.sources.encodings import BROKEN
 
 BLOCK = 4 << 20
+LEAST_BLOCK = 16 << 10
 MOST_BYTES_A_RECORD = 16 << 20
 MOST_LINES_A_RECORD = 10_000
 SHOWN_BYTES = 100_000
@@ -55,12 +56,20 @@ def read_rows(blocks: Iterable[bytes], dialect: Dialect, block: int = BLOCK) -> 
     """
     source = _Source(iter(blocks))
     _skip_lines(source, dialect.first_data_line - 1)
-    while source.fill(block):
-        data = source.data
-        cut = _end_of_records(data, dialect, source.ended)
-        rows = _parsed_fast(data[:cut], dialect) if cut else None
+    least = min(LEAST_BLOCK, block) if len(dialect.columns) > 1 else block
+    size = block
+    while source.fill(size):
+        window = source.data[:size]
+        cut = _end_of_records(window, dialect, source.ended and len(source.data) <= size)
+        rows = _parsed_fast(window[:cut], dialect) if cut else None
+        if rows is None and size > least:
+            # Most of the block is regular: look for the part that is not.
+            size = max(size // 8, least)
+            continue
         if rows is None:
-            rows, cut = _parsed_carefully(source, dialect, block)
+            rows, cut = _parsed_carefully(source, dialect, size)
+        else:
+            size = min(8 * size, block)
         source.drop(cut)
         if rows.count:
             yield rows
