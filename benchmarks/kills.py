@@ -70,6 +70,8 @@ def kill_often(home: Path, kills: int, seconds: float, chance: random.Random) ->
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             done += 1
+        elif process.returncode:
+            raise RuntimeError(f"a try ended by itself with code {process.returncode}; its error stands above")
         else:
             finished += 1
         process.wait()

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+from contextlib import ExitStack
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import ibis
@@ -54,37 +56,30 @@ class Loaded:
 
 @pytest.fixture(scope="module")
 def load(engine, tmp_path_factory):
-    """Load a table of a data set whose files are delivered as they are."""
-    folders = {}
+    """Load a table of a data set whose files are delivered as they are; each file is read once for a table."""
+    kept = ExitStack()
 
-    def deliver(name):
+    @cache
+    def delivered(name):
         if not (REFERENCE / name).is_dir():
             pytest.skip(f"reference data {name} not found; set CRM_REFERENCE_DATA to its folder")
-        if any(path.suffix == ".zip" for path in (REFERENCE / name).iterdir()):
-            pytest.importorskip("crm_assets.sources.archives", reason="archives are not read")
-        if name not in folders:
-            folders[name] = tmp_path_factory.mktemp(name) / EXPORTED.isoformat()
-            shutil.copytree(REFERENCE / name, folders[name])
-        return folders[name]
+        folder = tmp_path_factory.mktemp(name) / EXPORTED.isoformat()
+        return Path(shutil.copytree(REFERENCE / name, folder))
 
-    def raw(name, table, exported):
-        folder, source = deliver(name), read_source(EXAMPLES / f"{name}.yaml")
-        rows = read_files(engine.backend, folder, source.tables[table], [file.name for file in list_files(folder)])
-        return source, rows.mutate(_source=ibis.literal(name), _export_date=ibis.literal(exported))
+    @cache
+    def raw(name, table):
+        folder, source = delivered(name), read_source(EXAMPLES / f"{name}.yaml")
+        files = [file.name for file in list_files(folder)]
+        return kept.enter_context(engine.held(read_files(engine.backend, folder, source.tables[table], files)))
 
-    held = []
-
+    @cache
     def load(name, table, exported=EXPORTED):
-        source, rows = raw(name, table, exported)
-        # The lake keeps raw rows before they are judged.
-        for made in (rows, None):
-            context = engine.held(made if made is not None else judge(held[-1][1], source, CANONICAL[table]))
-            held.append((context, context.__enter__()))
-        return Loaded(table, held[-1][1])
+        rows = raw(name, table).mutate(_source=ibis.literal(name), _export_date=ibis.literal(exported))
+        judged = judge(rows, read_source(EXAMPLES / f"{name}.yaml"), CANONICAL[table])
+        return Loaded(table, kept.enter_context(engine.held(judged)))
 
-    yield load
-    for context, _ in reversed(held):
-        context.__exit__(None, None, None)
+    with kept:
+        yield load
 
 
 def without_export(rows):
