@@ -106,6 +106,8 @@ def _engine(address: str) -> db.Engine:
 
     @db.event.listens_for(engine, "connect")
     def opened(connection: Any, record: Any) -> None:
+        # Before the tables are made: else each of them is a commit that waits for the disk.
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         record.info["opened"] = _identity(path)
 
