@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
+COMPRESSION = {"compression": "zstd", "compression_level": 1}
+"""Level 3, the usual one, takes a sixth more of the time of a write and makes files 2% smaller."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -96,7 +99,7 @@ class Engine:
 
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
         """Write a lazy table into one Parquet file."""
-        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, compression="zstd")
+        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, **COMPRESSION)
 
     def write_partitions(
         self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
@@ -104,7 +107,7 @@ class Engine:
         """Write a lazy table into `folder`, a subfolder per value of `partition_by` with one or more files each."""
         ordered = table.order_by(*partition_by, *order_by)
         by = partition_by[0] if len(partition_by) == 1 else tuple(partition_by)
-        self.backend.to_parquet(ordered, folder, compression="zstd", partition_by=by)
+        self.backend.to_parquet(ordered, folder, **COMPRESSION, partition_by=by)
 
 
 @functools.cache
