@@ -90,10 +90,15 @@ def test_good_tables_pass_every_check(first_run):
     )
 
 
-def test_an_empty_table_passes_without_being_looked_at(first_run):
-    evaluation = first_run[1][CAMPAIGNS.name, "key_unique"]
+def test_an_empty_table_passes_without_being_looked_at(ingested):
+    evaluation = check(ingested, "validated", CAMPAIGNS.name, key=KEY)[CAMPAIGNS.name, "key_unique"]
     assert evaluation.passed
     assert {name: value.value for name, value in evaluation.metadata.items()} == {"rows": 0}
+
+
+def test_a_table_that_no_delivery_feeds_is_not_checked(first_run):
+    assert {table for table, _ in first_run[1]} >= {"customers", "transactions"}
+    assert CAMPAIGNS.name not in {table for table, _ in first_run[1]}
 
 
 def test_data_docs_are_written_and_named(first_run):
@@ -338,7 +343,7 @@ def test_columns_that_drift_are_named_with_delivery_and_file(ingested, tmp_path)
     assert found.severity is dg.AssetCheckSeverity.ERROR
     assert found.description.split("; ")[0] == "crm--2024-03-03 (customers.csv): 'name' of 2024-03-02 is gone"
     assert "crm--2024-03-03 (customers.csv): 'mood' is new since 2024-03-02" in found.description
-    assert evaluations["products", "schema_drift"].passed
+    assert check(ingested, "raw", "products", key="crm--2024-03-03")["products", "schema_drift"].passed
 
 
 def test_a_column_that_no_mapping_reads_warns_when_it_goes(ingested):
