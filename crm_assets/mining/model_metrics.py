@@ -120,8 +120,9 @@ def evaluate(
 
     order = np.argsort(-chance, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(chance[order]) != 0])
-    positive = np.add.reduceat((weights * truth)[:, order], starts, axis=1)
-    negative = np.add.reduceat((weights * (1 - truth))[:, order], starts, axis=1)
+    ranked = weights[:, order]
+    positive = np.add.reduceat(ranked * truth[order], starts, axis=1)
+    negative = np.add.reduceat(ranked, starts, axis=1) - positive
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
             "auc": _roc_auc(positive, negative),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import combinations
+from random import Random
 
 import ibis
 import pytest
@@ -151,6 +152,28 @@ def test_random_baskets_give_what_brute_force_gives(baskets, minimum_count, max_
     expected = brute_force(baskets, minimum_count, max_length)
     assert frequent_itemsets(table, minimum_count, max_length).counts == expected
     assert count_itemsets(table, expected).counts == expected
+
+
+def test_sets_of_many_overlapping_baskets_are_not_mixed_up():
+    random = Random(7)
+    weights = [20 - number for number in range(20)]
+    baskets = {
+        str(number): sorted(set(random.choices("abcdefghijklmnopqrst", weights, k=random.randint(2, 12))))
+        for number in range(120)
+    }
+    expected = brute_force(baskets, 5, 5)
+    lengths = Counter(map(len, expected))
+    assert lengths[3] > lengths[4] > lengths[5] > 0  # fewer sets of a length than prefixes they grew from
+    table = basket_table(baskets)
+    assert frequent_itemsets(table, 5, 5).counts == expected
+    assert count_itemsets(table, expected).counts == expected
+
+
+def test_baskets_and_items_may_be_numbers():
+    rows = {"basket_id": [1, 1, 2, 2, 3], "item": [7, 9, 7, 9, 7]}
+    table = CONNECTION.create_table("numbers", ibis.memtable(rows).to_pyarrow(), overwrite=True, temp=True)
+    assert frequent_itemsets(table, 2).counts == {(7,): 3, (9,): 2, (7, 9): 2}
+    assert count_itemsets(table, [(9, 7)]).counts == {(7,): 3, (9,): 2, (7, 9): 2}
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
