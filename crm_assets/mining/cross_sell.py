@@ -177,7 +177,9 @@ def _coded(bought: ir.Table, valid: ir.Table, names: Mapping[str, list[str]]) ->
     """
     coded = valid
     for level, items in names.items():
-        codes = ibis.memtable({level: items, "code": list(range(len(items)))}, schema={level: "string", "code": "int32"})
+        codes = ibis.memtable(
+            {level: items, "code": list(range(len(items)))}, schema={level: "string", "code": "int32"}
+        )
         coded = coded.left_join(codes, level).drop(f"{level}_right", level).rename({level: "code"})
     baskets = bought.select("basket_id").distinct()
     numbers = baskets.mutate(number=ibis.row_number().over(order_by="basket_id").cast("int32"))
@@ -187,10 +189,10 @@ def _coded(bought: ir.Table, valid: ir.Table, names: Mapping[str, list[str]]) ->
 
 def _with_names(rules: "pd.DataFrame", names: list[str]) -> "pd.DataFrame":
     """The rules with the names of their items."""
-    sides = {
-        side: [tuple(names[code] for code in items) for items in rules[side]] for side in ("antecedents", "consequents")
-    }
-    return rules.assign(**sides)
+    named = rules.copy()
+    for side in ("antecedents", "consequents"):
+        named[side] = [tuple(names[code] for code in items) for items in rules[side]]
+    return named
 
 
 def _mined_until(items: ir.Table, as_of: date, holdout_days: int) -> date:

@@ -1,4 +1,4 @@
-"""Itemsets counted in the engine, against hand-counted baskets, brute force and mlxtend."""
+"""Itemsets counted over bit vectors and in the engine, against hand-counted baskets, brute force and mlxtend."""
 
 from collections import Counter
 from itertools import combinations
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crm_assets.mining import basket_bits
 from crm_assets.mining.itemsets import count_for_share, count_itemsets, frequent_itemsets
 
 BASKETS = {
@@ -20,6 +21,14 @@ BASKETS = {
 }
 SCHEMA = {"basket_id": "string", "item": "string"}
 CONNECTION = ibis.duckdb.connect()
+
+
+@pytest.fixture(autouse=True, params=["bit vectors", "engine"])
+def way(request, monkeypatch):
+    """Every test counts both ways."""
+    if request.param == "engine":
+        monkeypatch.setattr(basket_bits, "LIMIT_BYTES", -1)
+    return request.param
 
 
 def basket_table(baskets):
@@ -167,6 +176,17 @@ def test_sets_of_many_overlapping_baskets_are_not_mixed_up():
     table = basket_table(baskets)
     assert frequent_itemsets(table, 5, 5).counts == expected
     assert count_itemsets(table, expected).counts == expected
+
+
+def test_vectors_that_would_not_fit_are_not_made(way, monkeypatch):
+    made = []
+    monkeypatch.setattr(basket_bits, "frequent_sets", lambda *given: made.append(given) or [])
+    frequent_itemsets(basket_table(BASKETS), 2)
+    assert bool(made) == (way == "bit vectors")
+    assert basket_bits.fits(items=1_000, baskets=1_000_000, pairs=10_000_000) == (way == "bit vectors")
+    assert not basket_bits.fits(items=1_000, baskets=10_000_000, pairs=10_000_000)
+    assert not basket_bits.fits(items=10, baskets=100_000_000, pairs=100_000_000)
+    assert not basket_bits.fits(items=10_000, baskets=10_000, pairs=100_000)
 
 
 def test_baskets_and_items_may_be_numbers():
