@@ -97,7 +97,9 @@ def reasons(
     pauses = inputs.reindex(columns=["recency_days", "gap_median"]).to_numpy().tolist()
     return [
         [
-            sentence(columns[feature], {"recency_days": pause[0], "gap_median": pause[1], columns[feature]: value}, typical)
+            sentence(
+                columns[feature], {"recency_days": pause[0], "gap_median": pause[1], columns[feature]: value}, typical
+            )
             for feature, value, told in zip(row_features, row_values, row_chosen, strict=True)
             if told
         ]

@@ -112,6 +112,8 @@ def evaluate(
     Raises:
         ValueError: when the rows hold only one outcome.
     """
+    from threadpoolctl import threadpool_limits
+
     truth = np.asarray(outcome, dtype=np.float64)
     chance = np.asarray(probability, dtype=np.float64)
     if not 0 < truth.sum() < len(truth):
@@ -123,7 +125,8 @@ def evaluate(
     ranked = weights[:, order]
     positive = np.add.reduceat(ranked * truth[order], starts, axis=1)
     negative = np.add.reduceat(ranked, starts, axis=1) - positive
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # One thread for sums: the order of several would change the last digits.
+    with np.errstate(divide="ignore", invalid="ignore"), threadpool_limits(limits=1, user_api="blas"):
         return {
             "auc": _roc_auc(positive, negative),
             "pr_auc": _pr_auc(positive, negative),
