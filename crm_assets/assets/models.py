@@ -109,12 +109,18 @@ def churn_model(
     from crm_assets.mining.churn_training import train_churn
 
     first_day = customer_days.day.min().to_pyarrow().as_py()
+    months_days = {
+        month: training_days(month, first_day, settings.churn_horizon_days) if first_day else []
+        for month in run_days(context)
+    }
+    every_day = sorted({day for wanted in months_days.values() for day in wanted})
+    # Months share most of their days, so rows are fetched once for all months of the run.
+    features, labels = _training_rows(training_features, every_day), _labels(customer_days, every_day, settings)
     models, leaderboards = {}, []
-    for month in run_days(context):
-        wanted = training_days(month, first_day, settings.churn_horizon_days) if first_day else []
+    for month, wanted in months_days.items():
         trained = train_churn(
-            _training_rows(training_features, wanted),
-            _labels(customer_days, wanted, settings),
+            features,
+            labels[pd.to_datetime(labels["as_of"]).isin(pd.to_datetime(wanted))],
             month,
             horizon_days=settings.churn_horizon_days,
             active_days=settings.churn_active_days,
@@ -147,7 +153,7 @@ def _training_rows(training_features: ir.Table, wanted: list[date]) -> "pd.DataF
     from crm_assets.mining.churn import CHURN_FEATURES
 
     rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
-    return rows.select("as_of", "customer_id", *CHURN_FEATURES).order_by("as_of", "customer_id").to_pandas()
+    return rows.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
 
 
 def _labels(customer_days: ir.Table, wanted: list[date], settings: Settings) -> "pd.DataFrame":
