@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
+NOTE = "crm_assets"
+"""Key of the note in a file's metadata."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """DuckDB in this process.
@@ -94,9 +98,10 @@ class Engine:
             cursor.execute(f"DETACH DATABASE IF EXISTS {name}")
             cursor.close()
 
-    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
-        """Write a lazy table into one Parquet file."""
-        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, compression="zstd")
+    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
+        """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
+        more = {} if note is None else {"kv_metadata": _Verbatim(f"{{{quote_text(NOTE)}: {quote_text(note)}}}")}
+        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, compression="zstd", **more)
 
     def write_partitions(
         self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
@@ -105,6 +110,21 @@ class Engine:
         ordered = table.order_by(*partition_by, *order_by)
         by = partition_by[0] if len(partition_by) == 1 else tuple(partition_by)
         self.backend.to_parquet(ordered, folder, compression="zstd", partition_by=by)
+
+
+def note_of(path: Path) -> str | None:
+    """The note in a Parquet file's metadata; None where there is none."""
+    from pyarrow import parquet
+
+    found = (parquet.read_metadata(path).metadata or {}).get(NOTE.encode())
+    return found.decode() if found is not None else None
+
+
+class _Verbatim(str):
+    """Text that stands as it is in a statement, which Ibis otherwise writes as a Python literal."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @functools.cache

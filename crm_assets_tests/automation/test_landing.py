@@ -8,10 +8,19 @@ from itertools import pairwise
 
 import ibis
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_days, stale_dimensions, touched_days
+from crm_assets.assets.identity import persons_made_with
+from crm_assets.automation.landing import (
+    day_ranges,
+    landed_deliveries,
+    stale_days,
+    stale_dimensions,
+    stale_identity,
+    touched_days,
+)
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES
 from crm_assets.contracts.registry import contract_of
 from crm_assets.sources.deliveries import Delivery, list_files, sha256
@@ -174,6 +183,22 @@ def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(lake):
     time.sleep(0.01)
     lake.write("validated", contract, None, [("crm", "2024-03-02")])
     assert stale_dimensions(lake)
+
+
+@pytest.mark.parametrize("changed", [{"identity_threshold": 0.9}, {"phone_region": "CN"}, {"source_priority": ["crm"]}])
+def test_persons_are_stale_when_a_setting_they_depend_on_changes(workspace, lake, changed):
+    members = contract_of("profile", "identity_members")
+    assert not stale_identity(workspace, lake)  # they were never found, which `stale_dimensions` says
+    lake.write("profile", members, ibis.memtable([], schema=members.schema), [()], persons_made_with(workspace))
+    assert not stale_identity(workspace, lake)
+    assert not stale_identity(workspace.model_copy(update={"seed": 1}), lake)
+    assert stale_identity(workspace.model_copy(update=changed), lake)
+
+
+def test_persons_are_stale_when_it_is_not_known_what_they_were_found_with(workspace, lake):
+    members = contract_of("profile", "identity_members")
+    lake.write("profile", members, ibis.memtable([], schema=members.schema), [()])
+    assert stale_identity(workspace, lake)
 
 
 @given(st.lists(st.dates(date(2023, 12, 1), date(2024, 3, 31))))
