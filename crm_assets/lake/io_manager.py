@@ -27,6 +27,9 @@ LINEAGE_PARTITIONS = 31
 ALL_PARTITIONS = "all partitions in the lake"
 """Metadata of an input that is read whole, whatever partitions the instance knows."""
 
+MADE_WITH = "made with"
+"""Metadata of an output that is kept with its rows in the lake: settings that make it stale when they change."""
+
 DELIVERY_SEPARATOR = "--"
 
 
@@ -69,7 +72,9 @@ class LakeIOManager(dg.IOManager):
         else:
             contract = contract_of(layer, name)
             table = obj if isinstance(obj, ir.Table) else ibis.memtable(obj, schema=_given_schema(obj, contract))
-            written = self.lake.write(layer, contract, table, _partitions(contract, keys))
+            note = context.output_metadata.get(MADE_WITH)
+            text = str(note.value) if note else None
+            written = self.lake.write(layer, contract, table, _partitions(contract, keys), text)
             if written.created or not self.warehouse.is_current():
                 self.warehouse.publish([(layer, contract)])
         metadata: dict[str, Any] = {

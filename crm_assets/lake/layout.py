@@ -18,7 +18,7 @@ from pathlib import Path
 import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.engine import Engine, note_of
 from crm_assets.lake.streams import stream_of
 
 PART = "part.parquet"
@@ -107,7 +107,19 @@ class Lake:
         """Some of a table's files as a lazy table, without the columns of the folder names."""
         return self.engine.scan(list(map(str, files)), {}, columns)
 
-    def write(self, layer: str, contract: Table, table: ir.Table | None, partitions: Sequence[Partition]) -> Written:
+    def note(self, layer: str, contract: Table) -> str | None:
+        """What was noted when a table without partitions was last written; None for nothing."""
+        path = self.file_of(layer, contract, ())
+        return note_of(path) if path.exists() else None
+
+    def write(
+        self,
+        layer: str,
+        contract: Table,
+        table: ir.Table | None,
+        partitions: Sequence[Partition],
+        note: str | None = None,
+    ) -> Written:
         """Replace `partitions` of a table by the rows of a lazy table, each atomically.
 
         Args:
@@ -115,6 +127,7 @@ class Lake:
             contract: Its contract; the rows are cast to it and sorted by its key.
             table: The new rows; None for none.
             partitions: The partitions to replace, `[()]` for a table without; those without rows become empty.
+            note: Of a table without partitions, text that is kept with the rows, such as what they were made with.
 
         Raises:
             LakeError: `table` has other columns than the contract, or rows outside `partitions`.
@@ -126,7 +139,7 @@ class Lake:
             if table is None:
                 found: dict[Partition, Path] = {}
             elif not contract.partition_by:
-                found = {(): self._write_one(conformed, staging / PART, order)}
+                found = {(): self._write_one(conformed, staging / PART, order, note)}
             elif len(partitions) == 1:
                 found = self._write_single(conformed, contract, staging / PART, order)
             else:
@@ -155,8 +168,8 @@ class Lake:
             placed = self._place(layer, contract, partition, staged, staging)
         return _written([placed], created)
 
-    def _write_one(self, table: ir.Table, path: Path, order: Sequence[str]) -> Path:
-        self.engine.write_file(table, path, order)
+    def _write_one(self, table: ir.Table, path: Path, order: Sequence[str], note: str | None = None) -> Path:
+        self.engine.write_file(table, path, order, note)
         return path
 
     def _write_single(
