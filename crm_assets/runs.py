@@ -67,8 +67,8 @@ class Runs:
             self.progress(f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}")
             self._run("ingest", group[0], group[-1])
         # The first ingestion sets the workspace's first day.
-        self.settings = load_settings(self.settings.home)
-        self._definitions = build_defs(self.settings)
+        if (settings := load_settings(self.settings.home)) != self.settings:
+            self.settings, self._definitions = settings, build_defs(settings)
         return keys
 
     def clean(self) -> None:
