@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Processes that share the tests, each up to 3 GB.
+# Processes that share the tests; the engine of each may take 2 GB.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
