@@ -14,9 +14,9 @@ from crm_assets.partitions import DELIVERIES
 from crm_assets.runs import Runs
 from crm_assets.settings import load_settings
 from crm_assets_tests import shop
-from crm_assets_tests.deploy.team import DEPLOY, Postgres, instance_of, team
+from crm_assets_tests.deploy.team import DEPLOY, Postgres, instance_of, needs_postgres, team
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_postgres]
 
 
 @dg.op
@@ -83,7 +83,7 @@ def test_a_restored_workspace_is_as_it_was_and_nothing_is_made_again(
     assert int(after.split()[1]) > 0
 
 
-def test_a_restore_overwrites_nothing(finished: Path, postgres: Postgres, tmp_path: Path) -> None:
+def test_a_restore_overwrites_nothing(postgres: Postgres, tmp_path: Path) -> None:
     home, backups, database = tmp_path / "home", tmp_path / "backups", postgres.new_database()
     (home / "exports").mkdir(parents=True)
     with team(postgres, database, home, tmp_path) as found, instance_of(found):
