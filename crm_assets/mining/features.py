@@ -93,10 +93,11 @@ def customer_features(
     contacts = contacts.inner_join(ids, "customer_id")
     chunks = [[hold(part) for part in _parts(days, contacts, chunk)] for chunk in as_of_chunks(as_of_days)]
     classes, rhythm, contacted = map(union, zip(*chunks, strict=True))
+    # Held, so that the sums have the types the engine gave them, wider than Ibis takes them for.
     activity = hold(_over_windows(classes))
     people = hold(_people(customers.inner_join(ids, "customer_id"), as_of_table(as_of_days)))
     bought = category_features(transactions, products, ids, as_of_days, hold)
-    wide = union([part.select(_KEY) for part in (activity, contacted, people)]).distinct()
+    wide = union([part.select(_KEY) for part in (classes, contacted, people)]).distinct()
     for number, part in enumerate([activity, rhythm, *bought, contacted, people]):
         wide = wide.left_join(part, _KEY, rname=f"{{name}}_{number}")
     wide = wide.inner_join(ids, "customer")
