@@ -22,7 +22,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["features", "training_features"], ["quality", "leaderboard_churn"]
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
-    ["features", "customer_features"], ["quality", "churn_performance"]
+    ["features", "customer_features"], ["quality", "churn_performance"], ["quality", "lifecycle_transitions"]
 )
 
 ingest = dg.define_asset_job("ingest", INGEST, description="Deliveries to validated rows and quarantine.")
