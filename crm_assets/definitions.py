@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from crm_assets.assets import clean, features, identity, ingest, marts, models, profile, quality, touched
+from crm_assets.assets import clean, features, identity, ingest, marts, models, profile, quality, touched, value
 from crm_assets.automation.jobs import all_jobs
 from crm_assets.automation.schedules import all_schedules
 from crm_assets.automation.sensors import all_sensors
@@ -63,6 +63,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *features.feature_assets,
         *models.model_assets,
         *marts.mart_assets,
+        *value.value_assets,
         *quality.quality_assets,
     ]
 

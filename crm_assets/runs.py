@@ -17,7 +17,9 @@ from crm_assets.lake.models import trained_months
 from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
 from crm_assets.settings import Settings, load_settings
 
-MODELS = ("churn_model", "customer_clusters")
+MODELS = ("churn_model", "customer_clusters", "customer_value")
+LEADERBOARDS = ("leaderboard_churn", "leaderboard_customer_value")
+DAILY_MARTS = ("customer_segments", "churn_scores", "customer_value")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 Progress = Callable[[str], None]
@@ -88,7 +90,8 @@ class Runs:
         for first, last in _ranges_of_months(history):
             self.progress("features of the training days")
             self._run("train", first, last, [["features", TRAINING_FEATURES.name]])
-        rest = [["models", "rfm_cuts"], *(["models", name] for name in MODELS), ["quality", "leaderboard_churn"]]
+        models = [["models", name] for name in ("rfm_cuts", *MODELS)]
+        rest = [*models, *(["quality", name] for name in LEADERBOARDS)]
         for first, last in _ranges_of_months(needed):
             self.progress(f"train for {first:%Y-%m}" if first == last else f"train for {first:%Y-%m} to {last:%Y-%m}")
             self._run("train", first, last, rest)
@@ -99,7 +102,7 @@ class Runs:
             self._require_partition(day)
         self.train({month_of(day) for day in days})
         *past, newest = sorted(set(days))
-        daily = [["features", "customer_features"], ["marts", "customer_segments"], ["marts", "churn_scores"]]
+        daily = [["features", "customer_features"], *(["marts", name] for name in DAILY_MARTS)]
         for first, last in day_ranges(past):
             self.progress(f"score {first}" if first == last else f"score {first} to {last}")
             self._run("score", first, last, daily)

@@ -84,7 +84,7 @@ def segment_sizes(segments: pd.DataFrame, title: str = "Segments by share of cus
             ),
         )
     )
-    return _markdown(bars, title, drawn=len(segments), height=_list_height(len(segments) * 1.2))
+    return markdown(bars, title, drawn=len(segments), height=_list_height(len(segments) * 1.2))
 
 
 def calibration_curve(bins: pd.DataFrame, title: str = "Calibration: predicted against observed") -> str:
@@ -112,7 +112,7 @@ def calibration_curve(bins: pd.DataFrame, title: str = "Calibration: predicted a
     dots = base.mark_circle(color=ACCENT, opacity=1, size=60)
     if "customers" in bins and points["customers"].nunique() > 1:
         dots = dots.encode(size=size)
-    return _markdown(_diagonal(min(highest, 1.0)) + base.mark_line(color=ACCENT) + dots, title, drawn=len(points))
+    return markdown(_diagonal(min(highest, 1.0)) + base.mark_line(color=ACCENT) + dots, title, drawn=len(points))
 
 
 def roc_curve(curve: pd.DataFrame, title: str = "ROC curve") -> str:
@@ -168,7 +168,7 @@ def feature_importance(features: pd.DataFrame, title: str = "What the model look
         {"label": _words(features["label"]), "value": features["importance"].astype("float64") / total}
     )
     shown = shares.sort_values("value", ascending=False, kind="stable").head(top)
-    return _markdown(
+    return markdown(
         _bar_list(shown, "share of all importance", ".0%"), title, drawn=len(shown), height=_list_height(len(shown))
     )
 
@@ -196,7 +196,7 @@ def top_rules(rules: pd.DataFrame, title: str = "Rules with the highest lift", t
     dots = base.mark_circle(color=ACCENT, opacity=1, size=70)
     texts = base.mark_text(align="left", dx=8, color=INK).encode(text=alt.Text("value:Q", format=".2f"))
     none = alt.Chart(pd.DataFrame({"value": [1.0]})).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="value:Q")
-    return _markdown(stems + none + dots + texts, title, drawn=len(shown), height=_list_height(len(shown)))
+    return markdown(stems + none + dots + texts, title, drawn=len(shown), height=_list_height(len(shown)))
 
 
 def cluster_counts(counts: pd.DataFrame, title: str = "Choice of the number of clusters") -> str:
@@ -233,7 +233,7 @@ def cluster_counts(counts: pd.DataFrame, title: str = "Choice of the number of c
         )
     )
     texts = base.mark_text(dy=-14, color=INK).encode(text=alt.Text("silhouette:Q", format=".3f"))
-    return _markdown(base.mark_line(color=GRID, strokeWidth=2) + dots + texts, title, drawn=len(counts))
+    return markdown(base.mark_line(color=GRID, strokeWidth=2) + dots + texts, title, drawn=len(counts))
 
 
 def _curves(curve: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], title: str) -> str:
@@ -260,7 +260,7 @@ def _curves(curve: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], title: 
             ),
         )
     )
-    return _markdown(_diagonal(1.0) + lines, title, drawn=len(points))
+    return markdown(_diagonal(1.0) + lines, title, drawn=len(points))
 
 
 def _thin(points: pd.DataFrame) -> pd.DataFrame:
@@ -321,9 +321,7 @@ def _list_height(rows: float) -> float:
     return max(BAR_HEIGHT * rows + 110, 160)
 
 
-def _markdown(
-    chart: alt.Chart | alt.LayerChart | alt.FacetChart, title: str, drawn: int, height: float = HEIGHT
-) -> str:
+def markdown(chart: alt.Chart | alt.LayerChart | alt.FacetChart, title: str, drawn: int, height: float = HEIGHT) -> str:
     """The chart in the common look, as a markdown image; a line of text where nothing is drawn."""
     import vl_convert
 

@@ -16,6 +16,7 @@ Filiztekin, Empirical validation and comparison of models for customer base anal
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class BgNbd:
         count = max(1, int(np.ceil(horizon / _DAYS_OF_SLICE))) if discount_rate else 1
         ends = np.linspace(0.0, horizon, count + 1)
         total, before = np.zeros(len(pairs)), np.zeros(len(pairs))
-        for start, end in zip(ends[:-1], ends[1:], strict=True):
+        for start, end in pairwise(ends):
             reached = _orders_if_alive(self, pairs.real, pairs.imag, end)
             total += (reached - before) * np.exp(-discount_rate * (start + end) / 2)
             before = reached
@@ -140,6 +141,7 @@ def fit_bg_nbd(
         TooFewOrdersError: no customer ordered twice, so nothing says how often they order.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     rows = _Rows.of(frequency, recency, age, customers)
     unit = rows.mean_age()
@@ -150,10 +152,10 @@ def fit_bg_nbd(
         value, gradient = _log_likelihood(scaled, np.exp(logs), modified)
         return -value / scaled.total, -gradient * np.exp(logs) / scaled.total
 
-    found = minimize(
-        loss, np.zeros(4), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": 1_000, "ftol": 1e-14, "gtol": 1e-8},
-    )  # fmt: skip
+    # Four numbers are too few for several threads, which would wait for each other and change the last digits.
+    with threadpool_limits(limits=1, user_api="blas"):
+        options = {"maxiter": 1_000, "ftol": 1e-14, "gtol": 1e-8}
+        found = minimize(loss, np.zeros(4), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     logs = np.asarray(found.x)
     at_bounds = tuple(
         name
@@ -163,8 +165,12 @@ def fit_bg_nbd(
     values = np.exp(logs) * np.array([1.0, unit, 1.0, 1.0])
     errors = {} if at_bounds else _standard_errors(loss, logs, values, scaled.total)
     log_likelihood, _ = _log_likelihood(rows, values, modified)
+    r, alpha, a, b = map(float, values)
     return BgNbd(
-        *map(float, values),
+        r,
+        alpha,
+        a,
+        b,
         modified=modified,
         log_likelihood=float(log_likelihood),
         customers=int(rows.total),
@@ -261,12 +267,15 @@ def _log_likelihood(rows: _Rows, parameters: Floats, modified: bool) -> tuple[fl
 
 def _standard_errors(loss: Any, logs: Floats, values: Floats, total: float) -> dict[str, float]:
     """Standard errors of the parameters, from the curvature of the likelihood in their logarithms."""
+    from threadpoolctl import threadpool_limits
+
     steps = np.eye(len(logs)) * _STEP
     slopes = [(loss(logs + step)[1] - loss(logs - step)[1]) / (2 * _STEP) for step in steps]
     hessian = (np.array(slopes) + np.array(slopes).T) / 2 * total
-    if np.linalg.eigvalsh(hessian)[0] <= 0:
-        return {}
-    errors = np.sqrt(np.diag(np.linalg.inv(hessian))) * values
+    with threadpool_limits(limits=1, user_api="blas"):
+        if np.linalg.eigvalsh(hessian)[0] <= 0:
+            return {}
+        errors = np.sqrt(np.diag(np.linalg.inv(hessian))) * values
     return {name: float(error) for name, error in zip(PARAMETERS, errors, strict=True)}
 
 

@@ -86,6 +86,7 @@ def fit_gamma_gamma(orders: ArrayLike, mean_value: ArrayLike) -> GammaGamma:
         TooFewOrdersError: there are no customers, or none with two orders: nothing says how much one customer's vary.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     x = np.atleast_1d(np.asarray(orders, np.float64))
     mean = np.atleast_1d(np.asarray(mean_value, np.float64))
@@ -105,13 +106,16 @@ def fit_gamma_gamma(orders: ArrayLike, mean_value: ArrayLike) -> GammaGamma:
         return -value / len(x), -gradient * np.exp(logs) / len(x)
 
     bounds = [(_SMALLEST, _LARGEST), (_LEAST_Q, _LARGEST), (_SMALLEST, _LARGEST)]
-    found = minimize(
-        loss, np.log([2.0, 2.0, 1.0]), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": 1_000, "ftol": 1e-14, "gtol": 1e-8},
-    )  # fmt: skip
-    values = np.exp(np.asarray(found.x)) * np.array([1.0, 1.0, unit])
+    # Three numbers are too few for several threads, which would wait for each other and change the last digits.
+    with threadpool_limits(limits=1, user_api="blas"):
+        options = {"maxiter": 1_000, "ftol": 1e-14, "gtol": 1e-8}
+        start = np.log([2.0, 2.0, 1.0])
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    p, q, gamma = map(float, np.exp(np.asarray(found.x)) * np.array([1.0, 1.0, unit]))
     return GammaGamma(
-        *map(float, values),
+        p,
+        q,
+        gamma,
         # A density of values in another unit differs by that unit.
         log_likelihood=float(-found.fun * len(x) - len(x) * np.log(unit)),
         customers=len(x),
