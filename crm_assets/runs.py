@@ -17,11 +17,19 @@ from crm_assets.lake.models import trained_months
 from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
 from crm_assets.settings import Settings, load_settings
 
-MODELS = ("churn_model", "customer_clusters", "lifecycle_rules")
+MODELS: dict[str, tuple[tuple[str, str], ...]] = {
+    "churn_model": (("models", "rfm_cuts"), ("quality", "leaderboard_churn")),
+    "customer_clusters": (),
+    "customer_value": (("quality", "leaderboard_customer_value"),),
+    "lifecycle_rules": (),
+}
+"""Models of a month, each with what is made beside it."""
+
 DAILY = (
     ("features", "customer_features"),
     ("marts", "customer_segments"),
     ("marts", "churn_scores"),
+    ("marts", "customer_value"),
     ("marts", "lifecycle"),
     ("quality", "lifecycle_transitions"),
 )
@@ -99,13 +107,11 @@ class Runs:
             self.progress("features of the training days")
             self._run("train", first, last, [["features", TRAINING_FEATURES.name]])
         for names in sorted({missing[month] for month in needed}):
-            models = [["models", name] for name in names]
-            if "churn_model" in names:
-                models += [["models", "rfm_cuts"], ["quality", "leaderboard_churn"]]
+            made = [*(("models", name) for name in names), *(key for name in names for key in MODELS[name])]
             for first, last in _ranges_of_months(month for month in needed if missing[month] == names):
                 whole = f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
                 self.progress(f"train for {whole}")
-                self._run("train", first, last, models)
+                self._run("train", first, last, made)
 
     def score(self, days: Sequence[date]) -> None:
         """Make features and marts as of days, training the models they need first."""

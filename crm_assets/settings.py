@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     check_rows: int = Field(100_000, ge=1, le=1_000_000, description="Most rows a distribution check samples.")
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
+    value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")
+    value_discount_rate: float = Field(0.1, ge=0, description="Discount of spend to come, per year.")
+    value_holdout_days: int = Field(90, ge=1, description="Days of spend held out to choose the value model.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
     identity_threshold: float = Field(
