@@ -21,6 +21,7 @@ from crm_assets.assets import (
     models,
     profile,
     quality,
+    retention,
     touched,
     value,
 )
@@ -77,6 +78,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *marts.mart_assets,
         *lifecycle.lifecycle_assets,
         *value.value_assets,
+        *retention.retention_assets,
         *quality.quality_assets,
     ]
 

@@ -31,6 +31,7 @@ DAILY = (
     ("marts", "churn_scores"),
     ("marts", "customer_value"),
     ("marts", "lifecycle"),
+    ("marts", "retention_queue"),
     ("quality", "lifecycle_transitions"),
 )
 """What is made of a past day; the newest day has what is not partitioned by day besides."""

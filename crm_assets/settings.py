@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")
     value_discount_rate: float = Field(0.1, ge=0, description="Discount of spend to come, per year.")
     value_holdout_days: int = Field(90, ge=1, description="Days of spend held out to choose the value model.")
+    retention_capacity: int | None = Field(None, ge=1, description="Most customers to contact on a day.")
+    retention_contact_cost: float = Field(1.0, ge=0, description="What a contact costs, workspace currency.")
+    retention_save_rate: float = Field(0.1, gt=0, le=1, description="Share of those leaving whom a contact keeps.")
+    retention_margin: float = Field(0.25, gt=0, le=1, description="Share of spend that is profit.")
+    retention_holdout_share: float = Field(0.1, ge=0, lt=1, description="Share of the queue that is not contacted.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
     identity_threshold: float = Field(

@@ -35,6 +35,7 @@ TABLES = (
     "marts.customer_segments",
     "marts.churn_scores",
     "marts.lifecycle",
+    "marts.retention_queue",
     "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
 )
@@ -100,7 +101,7 @@ def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> No
 
 def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished: Path) -> None:
     then, now = contents(history), contents(finished)
-    daily = ("customer_segments", "churn_scores", "lifecycle")
+    daily = ("customer_segments", "churn_scores", "lifecycle", "customer_value", "retention_queue")
     for table in ("features.customer_features", *(f"marts.{name}" for name in daily)):
         rows = [row for row in now[table] if PAST_DAY in row]
         assert rows == then[table], table
@@ -113,7 +114,7 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     shutil.rmtree(home / "models")
     shop.run_all(home, PAST_DAY)
     assert digests(home, PAST_DAY) == before
-    assert len(before) == 5
+    assert len(before) == 7
 
 
 def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:

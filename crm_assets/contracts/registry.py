@@ -20,6 +20,7 @@ from crm_assets.contracts.identity import (
 )
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
+from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
 from crm_assets.contracts.value import CUSTOMER_VALUE
 
@@ -56,6 +57,8 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(CHURN_SCORES)),
     ("marts", layers.by_partition(LIFECYCLE)),
     ("marts", layers.by_partition(CUSTOMER_VALUE)),
+    ("marts", layers.by_partition(RETENTION_QUEUE)),
+    ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),

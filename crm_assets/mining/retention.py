@@ -61,6 +61,11 @@ class RetentionPolicy:
                 f"a retention policy needs shares in their ranges, no negative cost and a capacity: {self}"
             )
 
+    @property
+    def least_value_at_risk(self) -> float:
+        """Value at risk above which a contact brings more than it costs."""
+        return self.contact_cost / (self.save_rate * self.margin)
+
 
 def retention_queue(scores: ir.Table, values: ir.Table, policy: RetentionPolicy) -> ir.Table:
     """The customers whom it pays to contact on each day, the one with most value at risk first.
