@@ -34,6 +34,9 @@ TABLES = (
     "models.rfm_cuts",
     "marts.customer_segments",
     "marts.churn_scores",
+    "marts.lifecycle",
+    "marts.retention_queue",
+    "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
 )
 
@@ -111,7 +114,8 @@ def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> No
 
 def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished: Path) -> None:
     then, now = contents(history), contents(finished)
-    for table in ("features.customer_features", "marts.customer_segments", "marts.churn_scores"):
+    daily = ("customer_segments", "churn_scores", "lifecycle", "customer_value", "retention_queue")
+    for table in ("features.customer_features", *(f"marts.{name}" for name in daily)):
         rows = [row for row in now[table] if PAST_DAY in row]
         assert rows == then[table], table
         assert rows
@@ -123,7 +127,7 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     shutil.rmtree(home / "models")
     shop.run_all(home, PAST_DAY)
     assert digests(home, PAST_DAY) == before
-    assert len(before) == 3
+    assert len(before) == 7
 
 
 def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:
