@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     start_date: date | None = Field(None, description="First event day; written by the first ingestion.")
     end_date: date | None = Field(None, description="Last day, for a workspace of historical data; open when absent.")
     engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs queries.")
-    memory_limit: str = Field("2GB", description="The engine's memory limit; beyond it, it spills to disk.")
+    memory_limit: str = Field("1400MB", description="The engine's memory limit; beyond it, it spills to disk.")
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="The engine's threads.")
     seed: int = Field(20170101, description="Seed of everything random.")
     late_window_days: int = Field(7, ge=0, description="Rows older than this at export are reported as late.")

@@ -17,6 +17,7 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.value import CUSTOMER_VALUE
+from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.value_measures import later_spend, value_measures
@@ -26,7 +27,7 @@ from crm_assets.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from crm_assets.mining.value_training import HeldOut
+    from crm_assets.mining.value_training import HeldOut, TrainedValue
 
 
 @dg.multi_asset(
@@ -54,43 +55,26 @@ def customer_value_model(
     training_features: ir.Table,
     customer_days: ir.Table,
     identity_members: ir.Table,
+    lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[object]]:
     """The value model of a month, chosen by spend that was held out before it, beside the baseline past spend."""
     import pandas as pd
 
     from crm_assets.assets import value_plots
-    from crm_assets.mining.value_training import (
-        LEADERBOARD_COLUMNS,
-        Histories,
-        Terms,
-        train_value,
-        value_training_days,
-    )
 
-    persons = Persons.of(identity_members)
-    first_day = customer_days.day.min(where=customer_days.orders > 0).to_pyarrow().as_py()
-    learnt_from = {
-        month: value_training_days(month, first_day, settings.value_holdout_days) if first_day else []
-        for month in run_days(context)
-    }
-    # Months share most of their days, so rows are fetched once for all months of the run.
-    every_day = sorted({day for wanted in learnt_from.values() for day in wanted})
-    features, spend = _features(training_features, every_day), _spend(customer_days, persons, every_day, settings)
-    terms = Terms(settings.value_holdout_days, settings.value_horizon_days, settings.value_discount_rate, settings.seed)
-    models, leaderboards = {}, []
-    for month, wanted in learnt_from.items():
-        measures = _measures(customer_days, persons, month - timedelta(days=1)).drop("customer_id").to_pandas()
-        held_out = _held_out(customer_days, persons, wanted, spend, features)
-        trained = train_value(Histories.of(measures), held_out, month, first_day or month, terms, settings.threads)
-        context.log.info("value model for %s: %s", month, trained.message)
-        card = trained.model.card if trained.model else {"model": CUSTOMER_VALUE.name, "needs": trained.message}
-        models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, card)
-        leaderboards.append(trained.leaderboard.assign(trained_for=month, month=month))
-    plot = dg.MetadataValue.md(value_plots.orders_by_frequency(trained.calibration))
-    yield dg.Output(models, "model", metadata={"choice": trained.message, "expected orders": plot})
-    columns = [*LEADERBOARD_COLUMNS, "month"]
-    yield dg.Output(pd.concat(leaderboards)[columns], "leaderboard")
+    # Every month asks the same rows several times, so they are read once.
+    with lake.engine.held(customer_days.select("day", "customer_id", "orders", "amount")) as rows:
+        persons = Persons.of(identity_members)
+        trained = _trained(run_days(context), rows, persons, training_features, settings)
+    for month, result in trained.items():
+        context.log.info("value model for %s: %s", month, result.message)
+    last = trained[max(trained)]
+    plot = dg.MetadataValue.md(value_plots.orders_by_frequency(last.calibration))
+    models = {month.isoformat(): _stored(result) for month, result in trained.items()}
+    yield dg.Output(models, "model", metadata={"choice": last.message, "expected orders": plot})
+    boards = [result.leaderboard.assign(trained_for=month, month=month) for month, result in trained.items()]
+    yield dg.Output(pd.concat(boards), "leaderboard")
 
 
 @dg.asset(
@@ -120,7 +104,7 @@ def customer_value(
 
     parts, persons = [], Persons.of(identity_members)
     for as_of in run_days(context):
-        stored = _stored(models, as_of)
+        stored = _model_of(models, as_of)
         if stored.document is None:
             context.log.warning("customer value of %s: %s", as_of, stored.card.get("needs"))
             continue
@@ -132,9 +116,38 @@ def customer_value(
     return ibis.memtable(pd.concat(parts) if parts else [], schema=CUSTOMER_VALUE.schema)
 
 
-def _stored(models: Mapping[str, StoredModel], as_of: date) -> StoredModel:
+def _model_of(models: Mapping[str, StoredModel], as_of: date) -> StoredModel:
     needs = {"needs": f"needs a value model for {as_of:%Y-%m}"}
     return models.get(month_of(as_of).isoformat(), StoredModel(None, needs))
+
+
+def _stored(trained: "TrainedValue") -> StoredModel:
+    if trained.model is None:
+        return StoredModel(None, {"model": CUSTOMER_VALUE.name, "needs": trained.message})
+    return StoredModel(trained.model.to_document(), trained.model.card)
+
+
+def _trained(
+    wanted: list[date], customer_days: ir.Table, persons: Persons, training_features: ir.Table, settings: Settings
+) -> "dict[date, TrainedValue]":
+    """What came of training each month; months share most of their training days, so these are fetched once."""
+    from crm_assets.mining.value_training import Histories, Terms, train_value, value_training_days
+
+    first_day = customer_days.day.min(where=customer_days.orders > 0).to_pyarrow().as_py()
+    terms = Terms(settings.value_holdout_days, settings.value_horizon_days, settings.value_discount_rate, settings.seed)
+    learnt_from = {
+        month: value_training_days(month, first_day, terms.holdout_days) if first_day else [] for month in wanted
+    }
+    every_day = sorted({day for days in learnt_from.values() for day in days})
+    features, spend = _features(training_features, every_day), _spend(customer_days, persons, every_day, settings)
+    trained = {}
+    for month, learnt in learnt_from.items():
+        measures = _measures(customer_days, persons, month - timedelta(days=1)).drop("customer_id").to_pandas()
+        held_out = _held_out(customer_days, persons, learnt, spend, features)
+        trained[month] = train_value(
+            Histories.of(measures), held_out, month, first_day or month, terms, settings.threads
+        )
+    return trained
 
 
 def _measures(customer_days: ir.Table, persons: Persons, as_of: date) -> ir.Table:

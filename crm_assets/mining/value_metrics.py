@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 METRICS = ("mae", "top_decile_capture", "rank_correlation")
 """Names of the figures, in the order they are shown."""
 
+RANKING_METRICS = ("top_decile_capture", "rank_correlation")
+"""Figures of the order in which customers are put, whatever the amounts."""
+
 LOWER_IS_BETTER = frozenset({"mae"})
 
 _TOP = 0.1
