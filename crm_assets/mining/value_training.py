@@ -145,7 +145,7 @@ class HeldOut:
         rows = known.merge(later, on=["as_of", "customer_id"], how="left", validate="one_to_one")
         return rows.fillna({"spend": 0.0}).sort_values(["as_of", "customer_id"]).reset_index(drop=True)
 
-    def as_of_rows(self) -> pd.DataFrame:
+    def test_features(self) -> pd.DataFrame:
         """Features of the day of the test."""
         return self.features[_days(self.features["as_of"]) == pd.Timestamp(self.day)]
 
@@ -206,7 +206,7 @@ def train_value(
     predictions = _predictions(past, held_out, first_day, terms)
     if len(earlier) >= _LEAST_ROWS:
         booster = _boost(earlier, terms.seed, threads)
-        predictions[LEARNER] = boosted_spend(booster, aligned(held_out.as_of_rows(), held_out.measures), threads)
+        predictions[LEARNER] = boosted_spend(booster, aligned(held_out.test_features(), held_out.measures), threads)
     actual = held_out.outcome()
     judged = {name: judge(actual["spend"], forecast, terms.seed) for name, forecast in predictions.items()}
     champion, message = _choice(judged)

@@ -189,7 +189,7 @@ def test_each_champion_scores_in_contract_and_survives_storage(trained, held_out
         skops.dump(model.to_document(), tmp_path / "model.skops")
         stored = ValueModel.from_document(skops.load(tmp_path / "model.skops"))
         assert stored == model == ValueModel.from_document(json.loads(json.dumps(model.to_document())))
-        scores = score_value(stored, held_out.measures, held_out.day, held_out.as_of_rows())
+        scores = score_value(stored, held_out.measures, held_out.day, held_out.test_features())
         assert scores["customer_id"].is_unique
         assert len(scores) == len(held_out.measures)
         assert scores["p_alive"].between(0, 1).all()
@@ -214,7 +214,7 @@ def test_the_learner_says_that_it_needs_features(held_out):
     with pytest.raises(ValueError, match="reads customer_features"):
         score_value(model, held_out.measures, held_out.day)
     with pytest.raises(ValueError, match="1 customers have no features"):
-        score_value(model, held_out.measures, held_out.day, held_out.as_of_rows().iloc[1:])
+        score_value(model, held_out.measures, held_out.day, held_out.test_features().iloc[1:])
 
 
 def test_random_spend_promotes_nothing(histories, held_out):
