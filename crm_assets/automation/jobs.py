@@ -25,10 +25,10 @@ INGEST = AssetSelection.groups("raw", "validated") | AssetSelection.assets(
 IDENTITY = AssetSelection.assets(["models", "identity_model"], ["quality", "identity"])
 CLEAN = AssetSelection.groups("clean", "profile") | IDENTITY
 TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
-    ["features", "training_features"], ["quality", "leaderboard_churn"]
+    ["features", "training_features"], ["quality", "leaderboard_churn"], ["quality", "leaderboard_customer_value"]
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
-    ["features", "customer_features"], ["quality", "churn_performance"]
+    ["features", "customer_features"], ["quality", "churn_performance"], ["quality", "lifecycle_transitions"]
 )
 
 ingest = dg.define_asset_job(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
@@ -248,4 +249,7 @@ def _conform(table: ir.Table, contract: Table) -> ir.Table:
     extra = [name for name in table.columns if name not in contract.by_name]
     if missing or extra:
         raise LakeError(f"{contract.name}: the rows lack columns {missing} and have unknown columns {extra}")
-    return table.select(*names).cast(dict(contract.schema.items()))
+    conformed = table.select(*names).cast(dict(contract.schema.items()))
+    # A sum of whole numbers is wider in the engine than Ibis takes it for, so its own cast would do nothing.
+    whole = [name for name, dtype in contract.schema.items() if dtype.is_integer()]
+    return conformed.mutate(**{name: ops.Cast(conformed[name], contract.schema[name]).to_expr() for name in whole})

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_assets.contracts.features import CUSTOMER_FEATURES, FEATURE_LABELS
-from crm_assets.mining.category_features import as_of_chunks
 from crm_assets.mining.customer_days import customer_days
 from crm_assets.mining.features import customer_features
 from crm_assets_tests.mining.feature_tables import (
@@ -70,6 +69,21 @@ def test_favourite_categories_and_their_shares():
     assert row["category_concentration"] == pytest.approx(0.875**2 + 0.125**2)
 
 
+def test_habits_are_shares_of_the_orders_on_any_weekday():
+    # 2020-03-31 is a Tuesday; the other orders were on a Saturday and a Thursday, all at noon.
+    row = row_of(features_of(LINES, [AS_OF]), "a")
+    assert (row["favourite_weekday"], row["favourite_weekday_share"]) == ("tuesday", pytest.approx(1 / 3))
+    assert (row["weekend_share"], row["afternoon_share"]) == (pytest.approx(1 / 3), 1.0)
+    row = row_of(features_of(LINES, [AS_OF]), "b")
+    assert (row["favourite_weekday"], row["favourite_weekday_share"], row["weekend_share"]) == ("saturday", 1.0, 1.0)
+
+
+def test_who_bought_before_the_last_30_days_spends_nothing_now_and_who_never_did_has_no_trend():
+    table = features_of([line("a", AS_OF - timedelta(40), "o1", "milk", "10.00")], [AS_OF])
+    assert (row_of(table, "a")["amount_change"], row_of(table, "a")["orders_change"]) == (0.0, 0.0)
+    assert (row_of(table, "c")["amount_change"], row_of(table, "c")["orders_change"]) == (None, None)
+
+
 def test_a_contacted_customer_is_known_without_an_order():
     row = row_of(features_of(LINES, [AS_OF]), "c")
     assert (row["contacts_7d"], row["orders"], row["recency_days"]) == (1, 0, None)
@@ -103,10 +117,6 @@ def test_many_days_at_once_equal_one_at_a_time_whatever_the_threads():
     days = [AS_OF - timedelta(back) for back in (45, 12, 5, 0)]
     alone = [row for day in sorted(days) for row in features_of(LINES, [day], threads=1).to_pylist()]
     assert features_of(LINES, days).to_pylist() == alone
-
-
-def test_chunks_cover_each_day_once():
-    assert [len(chunk) for chunk in as_of_chunks([AS_OF - timedelta(back) for back in range(8)], 3)] == [3, 3, 2]
 
 
 @settings(max_examples=5, deadline=None)
