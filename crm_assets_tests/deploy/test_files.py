@@ -113,7 +113,7 @@ def test_only_the_proxy_is_published_and_only_on_this_machine_unless_told() -> N
 
 def test_webservers_and_daemon_are_dagsters_image_of_the_pinned_version() -> None:
     for name in ("webserver", "webserver-read-only", "daemon"):
-        assert SERVICES[name]["image"] == f"docker.io/dagster/dagster-k8s:{pin('dagster')}"
+        assert SERVICES[name]["image"] == f"dagster/dagster-k8s:{pin('dagster')}"
     assert SERVICES["code"]["image"] == f"crm-assets:{__version__}"
     for text in (page("docs/deployment.md"), page("deploy/helm-values.yaml")):
         assert set(re.findall(r"--version (\S+)", text)) == {pin("dagster")}
