@@ -24,6 +24,7 @@ def orders_by_frequency(
     """
     import altair as alt
 
+    plots.need(calibration, "frequency", "expected", "realised")
     names = calibration["frequency"].tolist()
     long = calibration.melt("frequency", ["realised", "expected"], var_name="orders", value_name="mean")
     lines = (

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.assets import flow_plot, plots
+from crm_assets.assets import flow_plot, plots, value_plots
 
 SHARES = np.linspace(0, 1, 3_000)
 CURVES = pd.concat(
@@ -39,6 +39,8 @@ MOVES = pd.DataFrame(
 )
 STATES = ["active", "won_back", "at_risk", "lapsed"]
 
+ORDERS = pd.DataFrame({"frequency": ["0", "1", "7+"], "expected": [0.2, 0.9, 5.0], "realised": [0.3, 0.8, 5.2]})
+
 PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "segment_sizes": (plots.segment_sizes, SEGMENTS),
     "calibration_curve": (plots.calibration_curve, BINS),
@@ -47,6 +49,7 @@ PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "feature_importance": (plots.feature_importance, FEATURES),
     "top_rules": (plots.top_rules, RULES),
     "cluster_counts": (plots.cluster_counts, COUNTS),
+    "orders_by_frequency": (value_plots.orders_by_frequency, ORDERS),
     "flows": (partial(flow_plot.flows, states=STATES), MOVES),
 }
 each_plot = pytest.mark.parametrize(("plot", "frame"), PLOTS.values(), ids=PLOTS.keys())
