@@ -47,7 +47,7 @@ def measure(home: Path, days: int) -> int:
     """Ingest the history, then `days` daily exports one by one, and compare."""
     settings = write_settings(home, end_date=demo.LAST_DAY)
     later = home / "later"
-    demo.lay_down_exports(lake_of(settings).engine, later, lambda done, total: None)
+    demo.lay_down_exports(lake_of(settings).engine.local, later, lambda done, total: None)
     deliver(later, home / "exports", demo.HISTORY_ENDS)
     full = timed(home)
     print(f"full ingestion and cleaning, history up to {demo.HISTORY_ENDS}: {full:6.2f} s", flush=True)

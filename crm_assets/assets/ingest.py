@@ -83,7 +83,7 @@ def raw_asset(table: Table) -> dg.AssetsDefinition:
                 # Its files are gone: what was ingested stays, to be read by the mapping as it is now.
                 rows = delivered_rows(lake, table.name, delivery.key)
             elif parts := sources[delivery.source].tables.get(table.name):
-                rows = read_files(lake.engine.backend, folder, parts, names)
+                rows = read_files(lake.engine.local.backend, folder, parts, names)
             else:
                 continue
             if rows is not None:
@@ -121,7 +121,7 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
             yield dg.Output(lake.engine.empty(layers.validated(table).schema), "validated")
             yield dg.Output(lake.engine.empty(layers.quarantine(table).schema), "quarantine")
             return
-        with lake.engine.held(union_by_name(judged)) as rows:
+        with lake.engine.local.held(union_by_name(judged)) as rows:
             yield dg.Output(valid_rows(rows), "validated")
             yield dg.Output(rejected_rows(rows, table), "quarantine")
 

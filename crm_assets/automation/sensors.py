@@ -49,7 +49,7 @@ def exports_landed(
     the others. What has been ingested is read from the lake, so a lost instance ingests nothing twice.
     """
     seen, now = read_cursor(context), time.time_ns()
-    waiting = {found.delivery.key: found for found in landed_deliveries(settings, lake) if not found.is_ingested}
+    waiting = {found.delivery.key: found for found in landed_deliveries(settings, lake.local) if not found.is_ingested}
     memory = {key: remember(seen, found, now) for key, found in waiting.items()}
     busy = deliveries_in_progress(context.instance)
     settled = [
@@ -87,7 +87,7 @@ def delivery_ingested(
     if unfinished_runs(context.instance, ingest.name, clean.name):
         return dg.SensorResult(skip_reason=dg.SkipReason("deliveries are being ingested or cleaned"))
     first, last = settings.start_date, last_day(settings)
-    stale = sorted({day for days in stale_days(lake).values() for day in days})
+    stale = sorted({day for days in stale_days(lake.local).values() for day in days})
     ranges = day_ranges(day for day in stale if first and last and first <= day <= last)
     ingested = newest_ingestion_ns(lake)
     requests = [

@@ -120,7 +120,7 @@ def read_partitions(lake: Lake, layer: str, contract: Table, keys: Sequence[str]
 
 
 def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> dict[str, ir.Table]:
-    """The raw rows of some deliveries, by source; columns absent from some delivery are null."""
+    """The raw rows of some deliveries, by source, in the local engine; columns absent from some delivery are null."""
     found = {}
     for folder in sorted((lake.folder(RAW_LAYER, name)).glob(f"{SOURCE.name}=*")):
         source = folder.name.split("=", 1)[1]
@@ -128,14 +128,14 @@ def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> d
         files = [str(path) for day in days for path in folder.glob(f"{EXPORT_DATE.name}={day}/{PART}")]
         if files:
             types = {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
-            found[source] = lake.engine.scan(sorted(files), types, unify=True, name=f"{RAW_LAYER}__{name}__")
+            found[source] = lake.engine.local.scan(sorted(files), types, unify=True, name=f"{RAW_LAYER}__{name}__")
     return found
 
 
 def delivered_rows(lake: Lake, name: str, key: str) -> ir.Table | None:
     """The raw rows of one delivery that the lake holds, without the columns of the folder names; None for none."""
     file = lake.file_of(RAW_LAYER, raw_contract(name), split_delivery(key))
-    return lake.engine.scan(str(file), {}) if file.exists() else None
+    return lake.engine.local.scan(str(file), {}) if file.exists() else None
 
 
 def split_delivery(key: str) -> Partition:

@@ -3,7 +3,7 @@
 import ibis
 import pytest
 
-from crm_assets.lake.engine import Engine, quote_name, quote_text
+from crm_assets.lake.duckdb_engine import DuckDBEngine, quote_name, quote_text
 
 ROWS = ibis.memtable({"id": [2, 1], "name": ["b", "a"]})
 
@@ -35,7 +35,7 @@ def test_a_query_that_cannot_be_held_leaves_nothing(engine):
 
 
 def test_engines_with_equal_settings_share_one_connection(engine):
-    assert Engine(engine.memory_limit, engine.threads, engine.spill).backend is engine.backend
+    assert DuckDBEngine(engine.memory_limit, engine.threads, engine.spill).backend is engine.backend
 
 
 def test_times_are_utc_whatever_the_machine_says(engine):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from crm_assets.contracts.model import MONEY, Column, Table
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.layout import PART, Lake, LakeError
 
 VISITS = Table(
@@ -228,8 +228,8 @@ def test_a_write_that_fails_in_the_engine_leaves_the_old_rows_and_no_staging(lak
         (path if path.is_dir() else path.parent).joinpath("half.parquet").write_bytes(b"PAR1")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "write_file", killed)
-    monkeypatch.setattr(Engine, "write_partitions", killed)
+    monkeypatch.setattr(DuckDBEngine, "write_file", killed)
+    monkeypatch.setattr(DuckDBEngine, "write_partitions", killed)
     with pytest.raises(KeyboardInterrupt):
         lake.write("clean", VISITS, visits(*[visit("new", day) for day in days]), keys(*days))
     assert names(lake) == {(day, "old") for day in days}
@@ -252,7 +252,7 @@ def test_the_same_rows_give_equal_bytes_whatever_their_order_and_the_threads(tmp
     found = []
     for threads, seed in ((1, 1), (2, 2), (2, 3)):
         random.Random(seed).shuffle(rows)
-        lake = Lake(tmp_path / f"{threads}-{seed}", Engine("500MB", threads, str(tmp_path / "spill")))
+        lake = Lake(tmp_path / f"{threads}-{seed}", DuckDBEngine("500MB", threads, str(tmp_path / "spill")))
         table = lake.engine.backend.create_table(
             f"shuffled{seed}", visits(*rows).to_pyarrow(), temp=True, overwrite=True
         )

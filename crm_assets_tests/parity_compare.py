@@ -1,0 +1,70 @@
+"""Whether two engines gave the same: every value equal, floating-point numbers to 1e-9 of their size."""
+
+import math
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+
+RELATIVE = 1e-9
+
+Part = tuple[dict[str, str], list[tuple[Any, ...]]]
+"""Column types, and rows in an order of their own."""
+
+
+def comparable(result: Any) -> dict[str, Part | Any]:
+    """What a function gave, by name, as plain values."""
+    if isinstance(result, ir.Table):
+        return {"table": _rows(result.to_pyarrow())}
+    if isinstance(result, pa.Table):
+        return {"table": _rows(result)}
+    if isinstance(result, pd.DataFrame):
+        return {"frame": _rows(pa.Table.from_pandas(result, preserve_index=False))}
+    if is_dataclass(result):
+        parts = {field.name: comparable(getattr(result, field.name)) for field in fields(result)}
+        return {f"{name}.{inner}": value for name, part in parts.items() for inner, value in part.items()}
+    return {"value": result}
+
+
+def difference(left: dict[str, Any], right: dict[str, Any]) -> str | None:
+    """Where two results differ; None where they are equal."""
+    if set(left) != set(right):
+        return f"parts {sorted(left)} and {sorted(right)}"
+    for name, one in left.items():
+        other = right[name]
+        if not isinstance(one, tuple):
+            if one != other:
+                return f"{name}: {one!r} and {other!r}"
+            continue
+        (types, rows), (other_types, other_rows) = one, other
+        if types != other_types:
+            return f"{name}: types {set(types.items()) ^ set(other_types.items())}"
+        if len(rows) != len(other_rows):
+            return f"{name}: {len(rows)} and {len(other_rows)} rows"
+        for here, there in zip(rows, other_rows, strict=True):
+            columns = [column for column, a, b in zip(types, here, there, strict=True) if not _equal(a, b)]
+            if columns:
+                values = {column: (dict(zip(types, here))[column], dict(zip(types, there))[column]) for column in columns}
+                return f"{name}: {values} in {here}"
+    return None
+
+
+def _rows(table: pa.Table) -> Part:
+    types = {field.name: str(field.type).replace("large_", "") for field in table.schema}
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+    # Numbers that may differ in their last digits come last.
+    exact = [n for n, field in enumerate(table.schema) if not pa.types.is_floating(field.type)]
+    rest = [n for n in range(table.num_columns) if n not in exact]
+    return types, sorted(rows, key=lambda row: tuple(_sortable(row[n]) for n in (*exact, *rest)))
+
+
+def _sortable(value: Any) -> tuple[bool, str]:
+    return value is None, f"{value:+.6e}" if isinstance(value, float) else str(value)
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return math.isclose(left, right, rel_tol=RELATIVE, abs_tol=0) or (math.isnan(left) and math.isnan(right))
+    return type(left) is type(right) and left == right
