@@ -8,15 +8,8 @@ from datetime import date
 
 import dagster as dg
 
-from crm_assets.automation.landing import (
-    DIMENSIONS,
-    day_ranges,
-    landed_deliveries,
-    stale_days,
-    stale_dimensions,
-    stale_identity,
-    touched_days,
-)
+from crm_assets.automation.due import due_cleaning, due_ingestion
+from crm_assets.automation.landing import day_ranges, landed_deliveries, touched_days
 from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours, this_process
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
@@ -65,27 +58,24 @@ class Runs:
             return []
         for group in neighbours(keys, list(self.instance.get_dynamic_partitions(DELIVERIES))):
             self.progress(f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}")
-            self._run("ingest", group[0], group[-1])
-        # The first ingestion sets the workspace's first day.
-        self.settings = load_settings(self.settings.home)
-        self._definitions = build_defs(self.settings)
+            self._run("ingest", group[0], group[-1], due_ingestion(self.settings, self.lake, group))
+        settings = load_settings(self.settings.home)
+        if settings != self.settings:
+            # An ingestion that brings an earlier day moves the workspace's first one.
+            self.settings = settings
+            self._definitions = build_defs(settings)
         return keys
 
     def clean(self) -> None:
         """Make the clean tables of the days that deliveries touched since they were last made."""
-        stale = stale_days(self.lake)
-        if not stale and not stale_dimensions(self.lake) and not stale_identity(self.settings, self.lake):
-            return
-        last = last_day(self.settings)
-        # The day that has not ended waits; it is stale again once it has.
-        ranges = day_ranges(day for days in stale.values() for day in days if last and day <= last)
-        self.progress("clean dimensions")
-        self._run("clean", selection=DIMENSIONS)
-        for first, last in ranges:
+        for work in due_cleaning(self.settings, self.lake):
+            if work.days is None:
+                self.progress("clean dimensions")
+                self._run("clean", selection=work.assets)
+                continue
+            first, last = work.days
             self.progress(f"clean {first}" if first == last else f"clean {first} to {last}")
-            tables = [table for table, days in stale.items() if any(first <= day <= last for day in days)]
-            profile = [["profile", "customer_days"]] if "transactions" in tables else []
-            self._run("clean", first, last, [*(["clean", table] for table in tables), *profile])
+            self._run("clean", first, last, work.assets)
 
     def train(self, months: Iterable[date]) -> None:
         """Train the models of months that have none yet, and keep the features they learn from."""
@@ -147,13 +137,13 @@ class Runs:
         job: str,
         first: object = None,
         last: object = None,
-        selection: Sequence[Sequence[str]] | None = None,
+        selection: Sequence[Sequence[str] | dg.AssetKey] | None = None,
     ) -> None:
         result = self._definitions.resolve_job_def(job).execute_in_process(
             run_config=QUIET,
             instance=self.instance,
             tags={PROCESS: this_process()} | (range_tags(str(first), str(last)) if first is not None else {}),
-            asset_selection=[dg.AssetKey(key) for key in selection] if selection else None,
+            asset_selection=list(map(dg.AssetKey.from_coercible, selection)) if selection else None,
             raise_on_error=False,
         )
         if not result.success:

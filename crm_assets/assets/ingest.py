@@ -4,7 +4,7 @@ Belongs here: assets partitioned by delivery. Not here: the days they touch
 (`touched.py`), anything by event day (`clean.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 import ibis
@@ -36,7 +36,8 @@ def landed_files(
 ) -> ir.Table:
     """The files that are there before any is read.
 
-    Of a delivery whose folder is gone, the files that were ingested stand; only its mapping is looked at anew.
+    Of a delivery whose folder is gone, the files that were ingested stand; only its mapping is looked at anew. A file of
+    tables that the run does not make, such as one that came after the run was asked for, waits for the next run.
     """
     sources = read_sources(settings.sources)
     ingested = read_partitions(lake, "quality", DELIVERED_FILES, context.partition_keys).to_pyarrow().to_pylist()
@@ -55,10 +56,28 @@ def landed_files(
             for file in list_files(folder)
         ] or [row for row in ingested if row.items() >= place.items()]
         mapped = mapping_sha256(source)
-        rows += [
-            row | {"tables": tables_of(source, str(row["file"]), folder), "mapping_sha256": mapped} for row in files
-        ]
+        for row in files:
+            tables = tables_of(source, str(row["file"]), folder)
+            if unmade := [table for table in tables if not _is_made(context, table)]:
+                context.log.warning("%s of %s waits: the run does not make %s", row["file"], delivery.key, unmade)
+                continue
+            rows.append(row | {"tables": tables, "mapping_sha256": mapped})
     return ibis.memtable(rows, schema=LANDED_FILES.schema)
+
+
+def _is_made(context: dg.AssetExecutionContext, table: str) -> bool:
+    chosen = context.run.asset_selection
+    return chosen is None or set(_assets_of_table(table)) <= chosen
+
+
+def _assets_of_table(table: str) -> list[dg.AssetKey]:
+    return [dg.AssetKey(key) for key in (["raw", table], ["validated", table], ["quality", f"quarantine_{table}"])]
+
+
+def ingesting_assets(tables: Collection[str]) -> list[dg.AssetKey]:
+    """The assets that ingest deliveries of some canonical tables."""
+    recorded = [dg.AssetKey(asset_key("quality", table)) for table in (LANDED_FILES, DELIVERED_DAYS, DELIVERED_FILES)]
+    return recorded + [key for table in CANONICAL if table in tables for key in _assets_of_table(table)]
 
 
 def raw_asset(table: Table) -> dg.AssetsDefinition:

@@ -22,6 +22,7 @@ import sqlalchemy as db
 from dagster import EventLogEntry
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from sqlalchemy.exc import DisconnectionError
 
 BATCH_SIZE = 1_000
@@ -77,18 +78,18 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             else:
                 self.store_event(event)
         for run_id, batch in by_run.items():
-            with self.run_connection(run_id) as connection:
-                for event in batch:
-                    connection.execute(self.prepare_insert_event(event))
-        stored = [event for batch in by_run.values() for event in batch]
-        if not stored:
-            return
+            self._store_asset_events(run_id, batch)
+
+    def _store_asset_events(self, run_id: str, stored: Sequence[EventLogEntry]) -> None:
+        rows = [self._event_to_row(event) for event in stored]
+        with self.run_connection(run_id) as connection:
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
         # The index across runs: as in `SqliteEventLogStorage.store_event`, for many events at once.
         with self.index_transaction() as connection:
-            ids = []
-            for event in stored:
-                result = connection.execute(self.prepare_insert_event(event))
-                ids.append(result.inserted_primary_key[0])  # type: ignore[index]
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+            # Nobody else writes during the transaction, so that the numbers of its rows follow each other.
+            last = connection.execute(db.text("SELECT last_insert_rowid()")).scalar_one()
+            ids = range(last - len(rows) + 1, last + 1)
             self._store_asset_event_tags(connection, stored, ids)
             last_of_asset = {}
             for event, event_id in zip(stored, ids, strict=True):

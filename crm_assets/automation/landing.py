@@ -4,26 +4,21 @@ Belongs here: comparing the exports folder with the lake. Not here: starting run
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date, timedelta
 
 from crm_assets.assets.identity import IDENTITY_ASSETS
-from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Shape
 from crm_assets.contracts.registry import contract_of
 from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake
 from crm_assets.settings import Settings
-from crm_assets.sources.deliveries import Delivery, ExportFile, find_deliveries, fingerprint, list_files
+from crm_assets.sources.deliveries import Delivery, ExportFile, find_deliveries, fingerprint, list_files, tables_of
 from crm_assets.sources.mapping import mapping_sha256, read_sources
 
-DIMENSIONS = [
-    *(["clean", name] for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION),
-    ["profile", "customers_current"],
-    *IDENTITY_ASSETS,
-]
-"""Keys of the assets that are made of dimensions alone, and so have no partitions."""
+DIMENSIONS = [name for name, table in CANONICAL.items() if table.shape is Shape.DIMENSION]
 
 
 @dataclass(frozen=True)
@@ -122,13 +117,18 @@ def stale_days(lake: Lake) -> dict[str, list[date]]:
     return {table: sorted(days) for table, days in stale.items()}
 
 
-def stale_dimensions(lake: Lake) -> bool:
-    """Whether some delivery came after a dimension was last cleaned."""
-    for name in (name for layer, name in DIMENSIONS if layer == "clean"):
-        delivered = lake.written_ns("validated", contract_of("validated", name)).values()
-        if max(delivered, default=0) > lake.written_ns("clean", contract_of("clean", name)).get((), -1):
-            return True
-    return False
+def stale_dimensions(settings: Settings, lake: Lake) -> list[list[str]]:
+    """Keys of the assets made of dimensions alone that are older than a delivery, or than what people decided."""
+    stale = [name for name in DIMENSIONS if _is_stale_dimension(lake, name)]
+    persons = [["profile", "customers_current"], *IDENTITY_ASSETS] if CUSTOMERS.name in stale else []
+    if not persons and stale_identity(settings, lake):
+        persons = IDENTITY_ASSETS
+    return [*(["clean", name] for name in stale), *persons]
+
+
+def _is_stale_dimension(lake: Lake, name: str) -> bool:
+    delivered = lake.written_ns("validated", contract_of("validated", name)).values()
+    return max(delivered, default=0) > lake.written_ns("clean", contract_of("clean", name)).get((), -1)
 
 
 def stale_identity(settings: Settings, lake: Lake) -> bool:
@@ -136,6 +136,30 @@ def stale_identity(settings: Settings, lake: Lake) -> bool:
     paths = [path for path in (settings.identity_pairs, settings.identity_truth) if path.exists()]
     found = lake.written_ns("profile", contract_of("profile", "identity_members")).get((), -1)
     return any(path.stat().st_mtime_ns > found for path in paths)
+
+
+def rows_of_days(lake: Lake) -> dict[str, dict[date, int]]:
+    """Validated rows by event table and day, of all deliveries."""
+    rows = lake.read("quality", DELIVERED_DAYS)
+    counted = rows.group_by("table_name", "day").aggregate(rows=rows["rows"].sum())
+    found: dict[str, dict[date, int]] = {}
+    for row in counted.to_pyarrow().to_pylist():
+        found.setdefault(row["table_name"], {})[row["day"]] = row["rows"]
+    return found
+
+
+def tables_of_deliveries(settings: Settings, lake: Lake, keys: Sequence[str]) -> set[str]:
+    """Canonical tables that deliveries, given by their partition keys, feed as they are now or fed when ingested."""
+    sources = read_sources(settings.sources)
+    known = read_partitions(lake, "quality", DELIVERED_FILES, keys).to_pyarrow().to_pylist()
+    found = {table for row in known for table in row["tables"]}
+    for delivery in map(Delivery.of_key, keys):
+        folder, source = delivery.folder(settings.exports), sources[delivery.source]
+        names = {file.name for file in list_files(folder)} or {
+            row["file"] for row in known if (row[SOURCE.name], row[EXPORT_DATE.name]) == astuple(delivery)
+        }
+        found |= {table for name in names for table in tables_of(source, name, folder)}
+    return found
 
 
 def newest_ingestion_ns(lake: Lake) -> int:

@@ -11,14 +11,12 @@ from datetime import date
 import dagster as dg
 
 from crm_assets.automation.alerts import run_failed
+from crm_assets.automation.due import due_cleaning, due_ingestion
 from crm_assets.automation.jobs import clean, ingest
 from crm_assets.automation.landing import (
-    DIMENSIONS,
-    day_ranges,
     landed_deliveries,
     newest_ingestion_ns,
     stale_days,
-    stale_dimensions,
 )
 from crm_assets.automation.requests import (
     batches,
@@ -31,7 +29,7 @@ from crm_assets.automation.requests import (
     write_cursor,
 )
 from crm_assets.lake.layout import Lake
-from crm_assets.partitions import DELIVERIES, deliveries, last_day, range_tags
+from crm_assets.partitions import DELIVERIES, deliveries, range_tags
 from crm_assets.settings import Settings, load_settings
 
 SHOWN = 10
@@ -64,7 +62,7 @@ def exports_landed(
         for keys in neighbours([found.delivery.key for found in batch], [*known, *added]):
             run_key = new_run_key(context.instance, [waiting[key] for key in keys])
             memory |= {key: memory[key].requested(run_key) for key in keys}
-            requests.append(_ingestion(run_key, keys))
+            requests.append(_ingestion(run_key, keys, due_ingestion(settings, lake.local, keys)))
     if failed:
         context.log.warning(_failed(failed))
     return dg.SensorResult(
@@ -79,32 +77,33 @@ def exports_landed(
 def delivery_ingested(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
 ) -> dg.SensorResult:
-    """Clean exactly the days that deliveries touched since they were last cleaned.
+    """Clean the days that deliveries touched since they were last cleaned.
 
     What was ingested and what was cleaned are compared in the lake, so days whose run was missed, or that an instance
     knew which is lost, are found as well.
     """
     if unfinished_runs(context.instance, ingest.name, clean.name):
         return dg.SensorResult(skip_reason=dg.SkipReason("deliveries are being ingested or cleaned"))
-    first, last = settings.start_date, last_day(settings)
-    stale = sorted({day for days in stale_days(lake.local).values() for day in days})
-    ranges = day_ranges(day for day in stale if first and last and first <= day <= last)
     ingested = newest_ingestion_ns(lake)
     requests = [
-        dg.RunRequest(run_key=f"{start}:{end}:{ingested}", tags=range_tags(start, end)) for start, end in ranges
+        dg.RunRequest(
+            run_key=f"{':'.join(map(str, work.days or ['dimensions']))}:{ingested}",
+            tags=range_tags(*work.days) if work.days else {},
+            asset_selection=list(work.assets),
+        )
+        for work in (due_cleaning(settings, lake.local) if ingested else [])
     ]
-    if not requests and ingested and stale_dimensions(lake):
-        # Runs of days make the dimensions too.
-        requests = [dg.RunRequest(run_key=f"dimensions:{ingested}", asset_selection=list(map(dg.AssetKey, DIMENSIONS)))]
     if requests:
         return dg.SensorResult(run_requests=requests)
+    stale = sorted({day for days in stale_days(lake.local).values() for day in days})
     return dg.SensorResult(skip_reason=dg.SkipReason(_why_not_cleaned(stale, settings)))
 
 
-def _ingestion(run_key: str, keys: Sequence[str]) -> dg.RunRequest:
+def _ingestion(run_key: str, keys: Sequence[str], assets: Sequence[dg.AssetKey]) -> dg.RunRequest:
+    chosen = list(assets)
     if len(keys) == 1:
-        return dg.RunRequest(run_key=run_key, partition_key=keys[0])
-    return dg.RunRequest(run_key=run_key, tags=range_tags(keys[0], keys[-1]))
+        return dg.RunRequest(run_key=run_key, partition_key=keys[0], asset_selection=chosen)
+    return dg.RunRequest(run_key=run_key, tags=range_tags(keys[0], keys[-1]), asset_selection=chosen)
 
 
 def _why_not_ingested(waiting: Collection[str], busy: Collection[str], failed: Mapping[str, str]) -> str:

@@ -16,12 +16,15 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 from ibis.util import gen_name
 
-from crm_assets.lake.engine import BATCH_ROWS, Engine
+from crm_assets.lake.engine import BATCH_ROWS, COMPRESSION, COMPRESSION_LEVEL, Engine
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
+
+
+WRITTEN = {"compression": COMPRESSION, "compression_level": COMPRESSION_LEVEL}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class DuckDBEngine(Engine):
 
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
         """Write a lazy table into one Parquet file."""
-        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, compression="zstd")
+        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, **WRITTEN)
 
     def write_partitions(
         self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
@@ -98,7 +101,7 @@ class DuckDBEngine(Engine):
         """Write a lazy table into `folder`, a subfolder per value of `partition_by` with one or more files each."""
         ordered = table.order_by(*partition_by, *order_by)
         by = partition_by[0] if len(partition_by) == 1 else tuple(partition_by)
-        self.backend.to_parquet(ordered, folder, compression="zstd", partition_by=by)
+        self.backend.to_parquet(ordered, folder, **WRITTEN, partition_by=by)
 
     def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
         yield from self.backend.to_pyarrow_batches(table, chunk_size=BATCH_ROWS)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.types as ir
 
 from crm_assets.lake.duckdb_engine import DuckDBEngine
-from crm_assets.lake.engine import Engine, EngineError
+from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, EngineError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,11 +51,13 @@ SEMANTICS = {
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     # Overflow and values that cannot be cast are errors, not nulls.
     "spark.sql.ansi.enabled": "true",
-    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.parquet.compression.codec": COMPRESSION,
     # Partition values are text until the contract says what they are.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
 }
 """What every session is told, since results depend on it."""
+
+WRITTEN = {"parquet.compression.codec.zstd.level": str(COMPRESSION_LEVEL)}
 
 TUNING = {
     # A year of daily partitions is listed in the driver in less time than a job takes to start.
@@ -144,7 +146,7 @@ class SparkEngine(Engine):
         """Write a lazy table into `folder`, a subfolder per value of `partition_by` with one file each."""
         # All rows of a value go to one task, which writes them in their order.
         frame = _sorted(self.backend.frame(table).repartition(*partition_by), [*partition_by, *order_by])
-        frame.write.mode("append").partitionBy(*partition_by).parquet(_address(str(folder)))
+        frame.write.options(**WRITTEN).mode("append").partitionBy(*partition_by).parquet(_address(str(folder)))
 
     def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
         from pyarrow import parquet
@@ -159,7 +161,7 @@ class SparkEngine(Engine):
         """A folder of files with the rows, there inside the `with` block."""
         folder = scratch_of(self.scratch_folder) / uuid.uuid4().hex
         try:
-            frame.write.parquet(_address(str(folder)))
+            frame.write.options(**WRITTEN).parquet(_address(str(folder)))
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

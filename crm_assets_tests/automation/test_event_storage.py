@@ -1,5 +1,8 @@
 """The batched event log keeps what Dagster's own keeps."""
 
+import multiprocessing
+import shutil
+
 import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
@@ -85,3 +88,28 @@ def test_the_storage_asks_for_batches_unless_told_otherwise(tmp_path, monkeypatc
 
     BatchedSqliteEventLogStorage.from_config_value(None, {"base_dir": str(tmp_path)})
     assert os.environ["DAGSTER_EVENT_BATCH_SIZE"] == "1000"
+
+
+def test_an_instance_that_was_deleted_and_made_again_starts_empty(tmp_path):
+    for _ in range(2):
+        with instance_with(BatchedSqliteEventLogStorage, tmp_path / "instance") as instance:
+            assert instance.get_latest_materialization_event(KEYS[0]) is None
+            assert dg.materialize([first], instance=instance, tags=RANGE).success
+            assert len(instance.get_materialized_partitions(KEYS[0])) == 10
+        shutil.rmtree(tmp_path / "instance")
+
+
+def test_a_forked_process_does_not_use_its_parents_connection(tmp_path):
+    with instance_with(BatchedSqliteEventLogStorage, tmp_path / "instance") as instance:
+        assert dg.materialize([first], instance=instance, tags=RANGE).success
+        child = multiprocessing.get_context("fork").Process(target=wipe, args=(instance,))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        assert not instance.has_asset_key(KEYS[0]), "what the child wrote is seen"
+        assert dg.materialize([first], instance=instance, tags=RANGE).success
+        assert instance.has_asset_key(KEYS[0])
+
+
+def wipe(instance):
+    instance.event_log_storage.wipe_asset(KEYS[0])

@@ -11,7 +11,15 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_assets.automation.landing import day_ranges, landed_deliveries, stale_days, stale_dimensions, touched_days
+from crm_assets.automation.landing import (
+    day_ranges,
+    landed_deliveries,
+    stale_days,
+    stale_dimensions,
+    tables_of_deliveries,
+    touched_days,
+)
+from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES
 from crm_assets.contracts.registry import contract_of
 from crm_assets.sources.deliveries import Delivery, list_files, sha256
@@ -20,7 +28,7 @@ from crm_assets.sources.mapping import mapping_sha256, read_sources
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
 
 
-def record_files(lake, settings, delivery):
+def record_files(lake, settings, delivery, tables=()):
     """Note the delivery's files in the lake, as the last step of an ingestion does."""
     folder = delivery.folder(settings.exports)
     rows = [
@@ -29,7 +37,7 @@ def record_files(lake, settings, delivery):
             "bytes": file.bytes,
             "modified_ns": file.modified_ns,
             "sha256": sha256(folder / file.name),
-            "tables": [],
+            "tables": list(tables),
             "mapping_sha256": mapping_sha256(read_sources(settings.sources)[delivery.source]),
             "_source": delivery.source,
             "_export_date": delivery.export_date,
@@ -162,18 +170,38 @@ def test_each_event_table_has_its_own_stale_days(lake):
     assert stale_days(lake) == {}
 
 
-def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(lake):
-    assert stale_dimensions(lake), "dimensions that were never made are"
-    contract = contract_of("validated", "customers")
+def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(workspace, lake):
+    names = ["products", "campaigns", "customers"]
+    stale = stale_dimensions(workspace, lake)
+    assert [key for key in stale if key[0] == "clean"] == [["clean", name] for name in stale_order(names)]
+    contract = contract_of("validated", "products")
     lake.write("validated", contract, None, [("crm", "2024-03-01")])
     time.sleep(0.01)
-    for name in ("products", "campaigns", "customers"):
-        cleaned = contract_of("clean", name)
-        lake.write("clean", cleaned, lake.engine.empty(cleaned.schema), [()])
-    assert not stale_dimensions(lake)
+    for layer, name in (*(("clean", name) for name in names), ("profile", "identity_members")):
+        made = contract_of(layer, name)
+        lake.write(layer, made, lake.engine.empty(made.schema), [()])
+    assert stale_dimensions(workspace, lake) == []
     time.sleep(0.01)
     lake.write("validated", contract, None, [("crm", "2024-03-02")])
-    assert stale_dimensions(lake)
+    assert stale_dimensions(workspace, lake) == [["clean", "products"]]
+
+
+def stale_order(names):
+    return [name for name in CANONICAL if name in names]
+
+
+def test_stale_customers_make_persons_stale_too(workspace, lake):
+    lake.write("validated", contract_of("validated", "customers"), None, [("crm", "2024-03-01")])
+    assert ["profile", "identity_members"] in stale_dimensions(workspace, lake)
+
+
+def test_a_delivery_feeds_the_tables_of_its_files_and_of_those_it_held(workspace, lake):
+    key = "crm--2024-03-01"
+    assert tables_of_deliveries(workspace, lake, [key]) == {"transactions", "customers"}
+    record_files(lake, workspace, Delivery("crm", FIRST), tables=["transactions"])
+    (workspace.exports / "crm" / "2024-03-01" / "orders.csv").unlink()
+    assert tables_of_deliveries(workspace, lake, [key]) == {"transactions", "customers"}
+    assert tables_of_deliveries(workspace, lake, ["crm--2030-01-01"]) == set()
 
 
 @given(st.lists(st.dates(date(2023, 12, 1), date(2024, 3, 31))))

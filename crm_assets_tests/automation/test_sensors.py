@@ -14,6 +14,7 @@ from crm_assets.automation.instance import open_instance
 from crm_assets.automation.requests import PROCESS, this_process
 from crm_assets.automation.sensors import delivery_ingested, exports_landed
 from crm_assets.contracts.layers import DELIVERED_FILES
+from crm_assets.contracts.registry import contract_of
 from crm_assets.definitions import build_defs, lake_of, resources
 from crm_assets.partitions import DELIVERIES, PARTITION, RANGE_END, RANGE_START
 from crm_assets.runs import QUIET
@@ -182,6 +183,24 @@ def test_a_delivery_that_changes_while_a_run_ingests_it_waits_for_its_end_and_is
         ("shop--2024-06-25", "shop--2024-06-26"),
         ("shop--2024-06-27", "shop--2024-06-29"),
     ]
+
+
+def test_a_file_of_another_table_that_comes_after_the_run_was_asked_for_is_not_lost(settings, instance) -> None:
+    folder = day_folder(settings, shop.HISTORY_ENDS)
+    held_back = shutil.move(folder / "products.csv", settings.home / "products.csv")
+    age(settings.exports, HOUR)
+    first = look_twice(settings, instance)
+    shutil.move(held_back, folder / "products.csv")
+    assert launch(settings, instance, first.run_requests[0])
+    files = lake_of(settings).read("quality", DELIVERED_FILES)
+    assert files.filter(files["file"] == "products.csv").count().to_pyarrow().as_py() == 0
+    age(folder, HOUR)
+    again = look_twice(settings, instance)
+    assert ends(again) == [("shop--2024-06-25", "shop--2024-06-25")]
+    assert dg.AssetKey(["validated", "products"]) in again.run_requests[0].asset_selection
+    assert launch(settings, instance, again.run_requests[0])
+    products = lake_of(settings).read("validated", contract_of("validated", "products"))
+    assert products.count().to_pyarrow().as_py() == len(shop.products())
 
 
 def test_an_export_that_lands_while_a_run_goes_is_asked_for_besides(settings, instance) -> None:
