@@ -88,7 +88,9 @@ def fake_people(reference: Path) -> tuple[pd.DataFrame, pd.Series]:
     return _of_one_day(records), pd.Series(raw["cluster"].to_numpy(), records["customer_id"])
 
 
-def persons(engine: DuckDBEngine, records: pd.DataFrame, models: dict[date, Any] | None = None) -> tuple[pd.Series, Any]:
+def persons(
+    engine: DuckDBEngine, records: pd.DataFrame, models: dict[date, Any] | None = None
+) -> tuple[pd.Series, Any]:
     """The person of each record, and what was found besides with the model it was found by."""
     nodes = identity_nodes(records)
     with engine.scratch() as connection:
@@ -98,7 +100,9 @@ def persons(engine: DuckDBEngine, records: pd.DataFrame, models: dict[date, Any]
     return current.set_index("customer_id")["person_id"], (found, models)
 
 
-def plain_splink(engine: DuckDBEngine, records: pd.DataFrame, truth: pd.Series) -> dict[float, tuple[float, float, float]]:
+def plain_splink(
+    engine: DuckDBEngine, records: pd.DataFrame, truth: pd.Series
+) -> dict[float, tuple[float, float, float]]:
     """Precision, recall and F1 of a plain Splink model at each threshold."""
     import splink.comparison_library as compare
     from splink import DuckDBAPI, Linker, SettingsCreator, block_on

@@ -7,6 +7,7 @@ from typing import Any
 import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
+from ibis.expr.schema import Schema
 
 RELATIVE = 1e-9
 
@@ -32,27 +33,28 @@ def difference(left: dict[str, Any], right: dict[str, Any]) -> str | None:
     """Where two results differ; None where they are equal."""
     if set(left) != set(right):
         return f"parts {sorted(left)} and {sorted(right)}"
-    for name, one in left.items():
-        other = right[name]
+    for part, one in left.items():
+        other = right[part]
         if not isinstance(one, tuple):
             if one != other:
-                return f"{name}: {one!r} and {other!r}"
+                return f"{part}: {one!r} and {other!r}"
             continue
         (types, rows), (other_types, other_rows) = one, other
         if types != other_types:
-            return f"{name}: types {set(types.items()) ^ set(other_types.items())}"
+            return f"{part}: types {set(types.items()) ^ set(other_types.items())}"
         if len(rows) != len(other_rows):
-            return f"{name}: {len(rows)} and {len(other_rows)} rows"
+            return f"{part}: {len(rows)} and {len(other_rows)} rows"
         for here, there in zip(rows, other_rows, strict=True):
-            columns = [column for column, a, b in zip(types, here, there, strict=True) if not _equal(a, b)]
+            columns = [name for name, a, b in zip(types, here, there, strict=True) if not _equal(a, b)]
             if columns:
-                values = {column: (dict(zip(types, here))[column], dict(zip(types, there))[column]) for column in columns}
-                return f"{name}: {values} in {here}"
+                names = list(types)
+                values = {name: (here[names.index(name)], there[names.index(name)]) for name in columns}
+                return f"{part}: {values} in {here}"
     return None
 
 
 def _rows(table: pa.Table) -> Part:
-    types = {field.name: str(field.type).replace("large_", "") for field in table.schema}
+    types = {name: str(dtype) for name, dtype in Schema.from_pyarrow(table.schema).items()}
     rows = [tuple(row.values()) for row in table.to_pylist()]
     # Numbers that may differ in their last digits come last.
     exact = [n for n, field in enumerate(table.schema) if not pa.types.is_floating(field.type)]

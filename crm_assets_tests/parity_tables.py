@@ -23,7 +23,18 @@ DAYS = (LAST_DAY - FIRST_DAY).days + 1
 EXPORTS = [date(2024, 7, 1), date(2024, 7, 8), date(2024, 7, 15)]
 CUSTOMER_COUNT, PRODUCT_COUNT = 60, 25
 
-NAMES = ["Ann  Lee", " Zoë\tÅs ", "王小明", "李　四", "ΝΊΚΟΣ ΠΑΠΑΣ", "O'Brien \\ Co", "İlker", "Straße", "ａｂｃ", "x y"]
+NAMES = [
+    "Ann  Lee",
+    " Zoë\tÅs ",
+    "王小明",
+    "李　四",
+    "ΝΊΚΟΣ ΠΑΠΑΣ",
+    "O'Brien \\ Co",
+    "İlker",
+    "Straße",
+    "ａｂｃ",
+    "x y",
+]
 EMAILS = ["ANN@Example.COM", "zoe @example.com", "ΝΊΚΟΣ@ex.gr", "ｗａｎｇ＠ｅｘ．ｃｎ", "İ@ex.tr", "a+b@ex.com"]
 PHONES = ["+44 (0)20 7946-0958", "０１０－１２３４", "020.7946.0958", "()", "-"]
 GENDERS = ["F", "男", "ｆｅｍａｌｅ", "Divers", "WOMAN", ""]
@@ -61,7 +72,9 @@ class Tables:
             # Some customers order daily, most rarely; some orders are anonymous.
             customer = None if number % 17 == 0 else f"c{int(chance.random() ** 2 * CUSTOMER_COUNT)}"
             day = FIRST_DAY + timedelta(chance.choice([30, 59, 90, 120, chance.randrange(DAYS)]))
-            at = datetime.combine(day, datetime.min.time()) + timedelta(seconds=chance.randrange(86_400), microseconds=7)
+            at = datetime.combine(day, datetime.min.time()) + timedelta(
+                seconds=chance.randrange(86_400), microseconds=7
+            )
             is_return = chance.choice([None, False, False, False, True])
             for line in range(chance.choice([1, 1, 2, 3, 5])):
                 quantity = Decimal(chance.choice(["1", "2", "3", "7", "8", "0", "0.5"])).quantize(Decimal("0.0001"))
@@ -166,14 +179,21 @@ class Tables:
         chance = self._chance
         delivered = []
         for number, row in enumerate(rows):
-            for export, source, file in [(0, "crm", "a.csv"), (1, "crm", "b.csv"), (2, "crm", "b.csv"), (2, "web", "a")]:
+            for export, source, file in [
+                (0, "crm", "a.csv"),
+                (1, "crm", "b.csv"),
+                (2, "crm", "b.csv"),
+                (2, "web", "a"),
+            ]:
                 if chance.random() < (0.9 if export == 0 else 0.3):
                     changed = dict(row)
                     if event_time and chance.random() < 0.3:
                         changed[event_time] += timedelta(days=1)
                         changed["day"] += timedelta(days=1)
                     if not event_time and chance.random() < 0.5:
-                        changed |= {name: other for name, other in chance.choice(rows).items() if name not in contract.key}
+                        changed |= {
+                            name: other for name, other in chance.choice(rows).items() if name not in contract.key
+                        }
                     place = {"_file": file, "_line": number % 50, "_source": source, "_export_date": EXPORTS[export]}
                     delivered.append(changed | place)
         table = layers.validated(contract)

@@ -226,9 +226,7 @@ def _write_many(
         # Threads of the engine may each leave a file in the same partition.
         part: paths[0]
         if len(paths) == 1
-        else _write_one(
-            engine, engine.scan(list(map(str, paths)), {}, columns), paths[0].with_name(PART), order
-        )
+        else _write_one(engine, engine.scan(list(map(str, paths)), {}, columns), paths[0].with_name(PART), order)
         for part, paths in files.items()
     }
 

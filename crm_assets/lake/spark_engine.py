@@ -9,6 +9,7 @@ held tables, is Parquet in the lake's staging folder: it takes no executor's mem
 
 import atexit
 import functools
+import logging
 import os
 import shutil
 import uuid
@@ -118,7 +119,9 @@ class SparkEngine(Engine):
             if isinstance(files, str) and Path(files).relative_to(base).parts[:-1] == ("*",) * len(partition_types):
                 paths = [base]
         frame = reader.parquet(*map(_address, paths))
-        types = {column: self.backend.compiler.type_mapper.to_string(_dtype(t)) for column, t in partition_types.items()}
+        types = {
+            column: self.backend.compiler.type_mapper.to_string(_dtype(t)) for column, t in partition_types.items()
+        }
         selected = columns or [*(c for c in frame.columns if c not in types), *types]
         parts = [f"CAST({_quoted(c)} AS {types[c]}) AS {_quoted(c)}" if c in types else _quoted(c) for c in selected]
         return self.backend.view(frame.selectExpr(*parts), f"{name}{uuid.uuid4().hex}")
@@ -147,6 +150,13 @@ class SparkEngine(Engine):
         # All rows of a value go to one task, which writes them in their order.
         frame = _sorted(self.backend.frame(table).repartition(*partition_by), [*partition_by, *order_by])
         frame.write.options(**WRITTEN).mode("append").partitionBy(*partition_by).parquet(_address(str(folder)))
+
+    def stop(self) -> None:
+        """End Spark, and with it every lazy table of this engine."""
+        self.backend.session.stop()
+        shutil.rmtree(scratch_of(self.scratch_folder), ignore_errors=True)
+        _connect.cache_clear()
+        scratch_of.cache_clear()
 
     def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
         from pyarrow import parquet
@@ -202,6 +212,8 @@ def _connect(engine: SparkEngine) -> "SparkBackend":
 def _session(remote: str, conf: Mapping[str, str]) -> "SparkSession":
     from pyspark.sql import SparkSession
 
+    # It prints the whole stack of Java for every error, which the error carries already.
+    logging.getLogger("SQLQueryContextLogger").disabled = True
     builder: Any = SparkSession.builder
     if remote.startswith(CONNECT):
         builder = builder.remote(remote)

@@ -1,4 +1,4 @@
-"""What an Ibis expression means on Spark: the same as on DuckDB.
+r"""What an Ibis expression means on Spark: the same as on DuckDB.
 
 Belongs here: every difference in meaning between the two engines, settled once. Not here: sessions and files
 (`spark_engine.py`), moving rows (`spark_backend.py`).
@@ -12,7 +12,7 @@ that an engine never answers differently in silence:
 - Nulls sort last. NaN is not null. A count where nothing holds is 0, a list where nothing holds is null.
 - Ordered aggregates take the order they are given; without an order, first and last are refused.
 - Lower case is one letter for one letter; upper case, which Spark spells out, is refused.
-- White space in patterns is ASCII without the vertical tab. Patterns write groups as ``\\1``.
+- White space in patterns is ASCII without the vertical tab. Patterns write groups as ``\1``.
 - JSON keeps fields that are null.
 - Hashes differ; a digest, such as MD5, does not.
 
@@ -59,7 +59,9 @@ class SparkCompiler(PySparkCompiler):
         if not op.arg.dtype.is_floating():
             return super().visit_Round(op, arg=arg, digits=digits)
         if places is None:
-            raise com.UnsupportedOperationError("rounding floats to a computed number of digits differs between engines")
+            raise com.UnsupportedOperationError(
+                "rounding floats to a computed number of digits differs between engines"
+            )
         return self.cast(self._nearest(arg, places), op.dtype)
 
     def visit_Divide(self, op: ops.Divide, *, left: Any, right: Any) -> Any:
@@ -78,7 +80,9 @@ class SparkCompiler(PySparkCompiler):
         if source.is_floating() and to.is_decimal():
             return self._nearest(arg, to.scale or 0)
         if source.is_floating() and to.is_string():
-            raise com.UnsupportedOperationError("floats are printed differently by engines; cast them to decimals first")
+            raise com.UnsupportedOperationError(
+                "floats are printed differently by engines; cast them to decimals first"
+            )
         return arg
 
     def _nearest(self, arg: Any, places: int) -> Any:
@@ -177,7 +181,7 @@ class SparkCompiler(PySparkCompiler):
 
     def visit_Hash(self, op: ops.Hash, *, arg: Any) -> Any:
         """Refused."""
-        raise com.UnsupportedOperationError("hashes differ between engines; use lake.functions.bucket")
+        raise com.UnsupportedOperationError("hashes differ between engines; use a digest, such as MD5")
 
     # Functions that Ibis has no name for (`functions.py`)
 
