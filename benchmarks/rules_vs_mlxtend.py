@@ -1,9 +1,10 @@
-"""Frequent itemsets of Complete Journey: counted in the engine, and by mlxtend's fpgrowth.
+"""Frequent itemsets of Complete Journey: counted by `frequent_itemsets`, and by mlxtend's fpgrowth.
 
 Both sides find every set of product types that at least --minimum-count baskets hold, each in a process of its own,
 and must find the same. What is timed, and what is not:
 
-  engine   timed: from a DuckDB table of text pairs (basket, product type) to the finished frame, coding included
+  engine   timed: from a DuckDB table of text pairs (basket, product type) to the finished frame, coding included;
+                  over bit vectors where they fit, else in the engine
            not timed: loading that table
   mlxtend  timed: fpgrowth alone, on a one-hot frame
            not timed: building that frame

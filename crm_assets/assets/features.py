@@ -4,20 +4,20 @@ Belongs here: feature tables. Not here: how a feature is computed (`mining/featu
 """
 
 from calendar import monthrange
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.persons import DELIVERED_CUSTOMERS, MEMBERS, FeatureInputs, features_of_persons
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.features import CUSTOMER_FEATURES
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.features import customer_features as features_as_of
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, months
+from crm_assets.settings import Settings
 
 
 def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
@@ -27,6 +27,8 @@ def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
         "products": dg.AssetIn(["clean", "products"]),
         "customers": dg.AssetIn(["clean", "customers"]),
         "campaign_contacts": dg.AssetIn(["clean", "campaign_contacts"], partition_mapping=mapping),
+        "identity_members": MEMBERS,
+        "delivered_customers": DELIVERED_CUSTOMERS,
     }
 
 
@@ -44,11 +46,16 @@ def customer_features(
     products: ir.Table,
     customers: ir.Table,
     campaign_contacts: ir.Table,
+    identity_members: ir.Table,
+    delivered_customers: ir.Table,
     lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
-    """What is known of each customer at the end of a day."""
-    tables = (customer_days, transactions, products, customers, campaign_contacts)
-    with _features(lake, tables, run_days(context)) as rows:
+    """What is known of each person at the end of a day."""
+    tables = FeatureInputs(
+        customer_days, transactions, products, customers, campaign_contacts, identity_members, delivered_customers
+    )
+    with features_of_persons(lake, tables, run_days(context), settings.source_priority) as rows:
         yield dg.Output(rows)
 
 
@@ -66,12 +73,17 @@ def training_features(
     products: ir.Table,
     customers: ir.Table,
     campaign_contacts: ir.Table,
+    identity_members: ir.Table,
+    delivered_customers: ir.Table,
     lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
     """The same on the training days of the month before, which every later model learns from."""
-    tables = (customer_days, transactions, products, customers, campaign_contacts)
+    tables = FeatureInputs(
+        customer_days, transactions, products, customers, campaign_contacts, identity_members, delivered_customers
+    )
     wanted = [day for month in run_days(context) for day in training_days_before(month)]
-    with _features(lake, tables, wanted) as rows:
+    with features_of_persons(lake, tables, wanted, settings.source_priority) as rows:
         # Training days of one month are kept for the next; the engine has moments where Ibis has days.
         yield dg.Output(
             rows.mutate(month=(rows["as_of"] + ibis.interval(months=1)).cast("timestamp").truncate("M").cast("date"))
@@ -85,15 +97,6 @@ def training_days_before(month: date) -> list[date]:
     last = month - timedelta(days=1)
     length = monthrange(last.year, last.month)[1]
     return [last.replace(day=min(day, length)) for day in TRAINING_DAYS_OF_MONTH]
-
-
-@contextmanager
-def _features(
-    lake: Lake, tables: tuple[ir.Table, ir.Table, ir.Table, ir.Table, ir.Table], as_of_days: Sequence[date]
-) -> Iterator[ir.Table]:
-    """Features of some days; what they are built from is kept in the engine until they are written."""
-    with ExitStack() as held:
-        yield features_as_of(*tables, as_of_days, hold=lambda table: held.enter_context(lake.engine.held(table)))
 
 
 feature_assets = [customer_features, training_features]

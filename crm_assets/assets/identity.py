@@ -4,6 +4,7 @@ Belongs here: the model of identity, who each record stands for, and what is kno
 found (`mining/identity.py`).
 """
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,7 @@ from crm_assets.contracts.identity import (
 )
 from crm_assets.contracts.layers import VALID_TO
 from crm_assets.contracts.model import Table
+from crm_assets.lake.io_manager import MADE_WITH
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel, read_json_models
 from crm_assets.mining.identity import (
@@ -50,6 +52,12 @@ IDENTITY_ASSETS = [
 """Keys of the assets here, in the order data flows."""
 
 _RECORDS = {"customers": dg.AssetIn(["clean", CUSTOMERS.name]), "validated": every_delivery(CUSTOMERS)}
+
+
+def persons_made_with(settings: Settings) -> str:
+    """The settings that persons depend on; when they change, persons are found anew."""
+    wanted = {"identity_threshold", "phone_region", "source_priority"}
+    return json.dumps(settings.model_dump(mode="json", include=wanted), sort_keys=True)
 
 
 class IdentityTraining(dg.Config):
@@ -104,9 +112,10 @@ def identity(
 ) -> Iterator[dg.Output[object]]:
     """Which records are one person, why, and since when."""
     decisions = _decisions(settings)
+    made_with = {MADE_WITH: persons_made_with(settings)}
     if not has_personal_values(customers):
         for table in (IDENTITY_LINKS, IDENTITY_MEMBERS, IDENTITY_LEDGER):
-            yield dg.Output(_empty(table), table.name)
+            yield dg.Output(_empty(table), table.name, metadata=made_with)
         return
     nodes = identity_nodes(record_versions(customers, deliveries_of(validated)), settings.phone_region)
     with lake.engine.scratch() as connection:
@@ -116,7 +125,9 @@ def identity(
         context.log.warning("%s names records that were not delivered: %s", settings.identity_pairs.name, unknown[:20])
     events = found.ledger["event"].value_counts().sort_index().to_dict()
     yield dg.Output(ibis.memtable(found.links, schema=IDENTITY_LINKS.schema), IDENTITY_LINKS.name)
-    yield dg.Output(ibis.memtable(found.members, schema=IDENTITY_MEMBERS.schema), IDENTITY_MEMBERS.name)
+    yield dg.Output(
+        ibis.memtable(found.members, schema=IDENTITY_MEMBERS.schema), IDENTITY_MEMBERS.name, metadata=made_with
+    )
     yield dg.Output(
         ibis.memtable(found.ledger, schema=IDENTITY_LEDGER.schema), IDENTITY_LEDGER.name, metadata={"events": events}
     )

@@ -5,6 +5,7 @@ Belongs here: assets partitioned by delivery. Not here: the days they touch
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 
 import dagster as dg
 import ibis
@@ -129,18 +130,23 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def validate(
-        raw: dict[str, ir.Table], settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
+        raw: dict[str, list[ir.Table]], settings: dg.ResourceParam[Settings], lake: dg.ResourceParam[Lake]
     ) -> Iterator[dg.Output[ir.Table]]:
         sources = read_sources(settings.sources)
         for name in raw:
             if name not in sources or table.name not in sources[name].tables:
                 raise MappingError(f"raw.{table.name} holds rows of {name!r}, but no mapping {name}.yaml maps them")
-        judged = [judge(rows, sources[name], table) for name, rows in raw.items()]
-        if not judged:
+        if not raw:
             yield dg.Output(lake.engine.empty(layers.validated(table).schema), "validated")
             yield dg.Output(lake.engine.empty(layers.quarantine(table).schema), "quarantine")
             return
-        with lake.engine.local.held(union_by_name(judged)) as rows:
+        with ExitStack() as held:
+            judged = [
+                held.enter_context(lake.engine.local.held(judge(rows, sources[name], table)))
+                for name, alike in raw.items()
+                for rows in alike
+            ]
+            rows = union_by_name(judged)
             yield dg.Output(valid_rows(rows), "validated")
             yield dg.Output(rejected_rows(rows, table), "quarantine")
 

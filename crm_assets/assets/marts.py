@@ -12,12 +12,14 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.cross_sell import cross_sell_rules as mine_rules
+from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.mining.segments import customer_segments as segment
 from crm_assets.partitions import UP_TO_THE_DAY, days, month_of
@@ -36,6 +38,7 @@ PLOTTED_RULES = 15
         "customer_features": dg.AssetIn(["features", "customer_features"]),
         "rfm_cuts": dg.AssetIn(["models", "rfm_cuts"]),
         "customer_clusters": dg.AssetIn(["models", "customer_clusters"]),
+        "identity_members": MEMBERS,
     },
     partitions_def=days,
     backfill_policy=SINGLE_RUN,
@@ -47,15 +50,17 @@ def customer_segments(
     customer_features: ir.Table,
     rfm_cuts: ir.Table,
     customer_clusters: dict[str, StoredModel],
+    identity_members: ir.Table,
 ) -> ir.Table:
     """Who each customer is: RFM scores, value tier and cluster, as of a day."""
     from crm_assets.assets import plots
 
-    parts = []
+    parts, persons = [], Persons.of(identity_members)
     for as_of in run_days(context):
         cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
         clusters = _clusters(customer_features, as_of, customer_clusters)
-        parts.append(segment(rfm_measures(customer_days, as_of), cuts, clusters))
+        measures = rfm_measures(persons.customer_days(customer_days, as_of), as_of)
+        parts.append(segment(measures, cuts, clusters))
     newest = parts[-1].select("rfm_segment", "monetary").to_pandas()
     context.add_output_metadata({"segments": dg.MetadataValue.md(plots.segment_sizes(_sizes(newest)))})
     return reduce(lambda left, right: left.union(right), parts)

@@ -12,11 +12,13 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
 from crm_assets.lake.models import StoredModel
+from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
@@ -32,17 +34,18 @@ CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mappin
 
 @dg.asset(
     key=["models", RFM_CUTS.name],
-    ins={"customer_days": CUSTOMER_DAYS_BEFORE},
+    ins={"customer_days": CUSTOMER_DAYS_BEFORE, "identity_members": MEMBERS},
     partitions_def=months,
     backfill_policy=SINGLE_RUN,
     description=RFM_CUTS.description,
 )
-def rfm_cuts(context: dg.AssetExecutionContext, customer_days: ir.Table) -> ir.Table:
+def rfm_cuts(context: dg.AssetExecutionContext, customer_days: ir.Table, identity_members: ir.Table) -> ir.Table:
     """Quintile cut points as of the day before the month, frozen for the month."""
-    cuts = [
-        fit_rfm_cuts(rfm_measures(customer_days, month - timedelta(days=1))).mutate(month=ibis.literal(month))
-        for month in run_days(context)
-    ]
+    cuts, persons = [], Persons.of(identity_members)
+    for month in run_days(context):
+        last = month - timedelta(days=1)
+        measures = rfm_measures(persons.customer_days(customer_days, last), last)
+        cuts.append(fit_rfm_cuts(measures).mutate(month=ibis.literal(month)))
     return reduce(lambda left, right: left.union(right), cuts)
 
 
@@ -84,6 +87,7 @@ def customer_clusters(
     ins={
         "training_features": dg.AssetIn(["features", TRAINING_FEATURES.name], partition_mapping=UP_TO_THE_MONTH),
         "customer_days": CUSTOMER_DAYS_BEFORE,
+        "identity_members": MEMBERS,
     },
     outs={
         "model": dg.AssetOut(
@@ -100,6 +104,7 @@ def churn_model(
     context: dg.AssetExecutionContext,
     training_features: ir.Table,
     customer_days: ir.Table,
+    identity_members: ir.Table,
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[object]]:
     """The churn model of a month, trained on labels that had ended before it, beside its baselines."""
@@ -108,13 +113,23 @@ def churn_model(
     from crm_assets.mining.churn import training_days
     from crm_assets.mining.churn_training import train_churn
 
+    persons = Persons.of(identity_members)
     first_day = customer_days.day.min().to_pyarrow().as_py()
+    months_days = {
+        month: training_days(month, first_day, settings.churn_horizon_days) if first_day else []
+        for month in run_days(context)
+    }
+    every_day = sorted({day for wanted in months_days.values() for day in wanted})
+    # Months share most of their days, so rows are fetched once for all months of the run.
+    features, labels = (
+        _training_rows(training_features, every_day),
+        _labels(customer_days, persons, every_day, settings),
+    )
     models, leaderboards = {}, []
-    for month in run_days(context):
-        wanted = training_days(month, first_day, settings.churn_horizon_days) if first_day else []
+    for month, wanted in months_days.items():
         trained = train_churn(
-            _training_rows(training_features, wanted),
-            _labels(customer_days, wanted, settings),
+            features,
+            labels[pd.to_datetime(labels["as_of"]).isin(pd.to_datetime(wanted))],
             month,
             horizon_days=settings.churn_horizon_days,
             active_days=settings.churn_active_days,
@@ -147,17 +162,23 @@ def _training_rows(training_features: ir.Table, wanted: list[date]) -> "pd.DataF
     from crm_assets.mining.churn import CHURN_FEATURES
 
     rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
-    return rows.select("as_of", "customer_id", *CHURN_FEATURES).order_by("as_of", "customer_id").to_pandas()
+    return rows.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
 
 
-def _labels(customer_days: ir.Table, wanted: list[date], settings: Settings) -> "pd.DataFrame":
+def _labels(customer_days: ir.Table, persons: Persons, wanted: list[date], settings: Settings) -> "pd.DataFrame":
     import pandas as pd
 
     from crm_assets.mining.churn import churn_labels
 
     if not wanted:
         return pd.DataFrame(columns=["as_of", "customer_id", "churned"])
-    return churn_labels(customer_days, wanted, settings.churn_horizon_days, settings.churn_active_days).to_pandas()
+    return pd.concat(
+        [
+            churn_labels(rows, days, settings.churn_horizon_days, settings.churn_active_days).to_pandas()
+            for days, rows in persons.customer_days_of(customer_days, wanted)
+        ],
+        ignore_index=True,
+    )
 
 
 model_assets = [rfm_cuts, customer_clusters, churn_model]

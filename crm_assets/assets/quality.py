@@ -7,7 +7,9 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.persons import MEMBERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.mining.persons import Persons
 from crm_assets.settings import Settings
 
 
@@ -16,6 +18,7 @@ from crm_assets.settings import Settings
     ins={
         "scores": dg.AssetIn(["marts", "churn_scores"]),
         "customer_days": dg.AssetIn(["profile", "customer_days"]),
+        "identity_members": MEMBERS,
     },
     description=CHURN_PERFORMANCE.description,
 )
@@ -23,6 +26,7 @@ def churn_performance(
     context: dg.AssetExecutionContext,
     scores: ir.Table,
     customer_days: ir.Table,
+    identity_members: ir.Table,
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
     """How the published churn scores of each past day turned out, beside the recency rule."""
@@ -33,7 +37,14 @@ def churn_performance(
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
         return ibis.memtable([], schema=CHURN_PERFORMANCE.schema)
-    outcomes = realised_outcomes(scores, customer_days, newest, settings.churn_horizon_days, settings.churn_active_days)
+    outcomes = realised_outcomes(
+        scores,
+        customer_days,
+        newest,
+        settings.churn_horizon_days,
+        settings.churn_active_days,
+        Persons.of(identity_members),
+    )
     figures = measure_performance(outcomes, settings.seed)
     if not figures.empty:
         drawn = curves(outcomes)

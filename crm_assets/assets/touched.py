@@ -54,7 +54,10 @@ def delivered_days(
     found: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     deleted: list[dict[str, Any]] = []
+    held = {row["table_name"] for row in before}
     for table in EVENT_TABLES:
+        if table.name not in held and not lake.has_rows("validated", table.name):
+            continue
         rows, everything = (
             given.mutate(day=local_day(given[table.event_time], settings.timezone))
             for given in (validated[table.name], lake.read("validated", layers.validated(table)))
@@ -63,12 +66,12 @@ def delivered_days(
         found += (now := _listed(counted, table))
         pairs += _listed(touching.shared_days(rows, everything, table) if now else None, table)
         full = full_exports(lake, sources, table)
-        held = {Delivery(row[SOURCE.name], row[EXPORT_DATE.name]) for row in before if _held(row, table)}
+        held_by = {Delivery(row[SOURCE.name], row[EXPORT_DATE.name]) for row in before if _held(row, table)}
         changed = {
             source: {
                 here.export_date
                 for here in came
-                if here.source == source and (here.export_date in days or here in held)
+                if here.source == source and (here.export_date in days or here in held_by)
             }
             for source, days in full.items()
         }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, timedelta
 
-from crm_assets.assets.identity import IDENTITY_ASSETS
+from crm_assets.assets.identity import IDENTITY_ASSETS, persons_made_with
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Shape
@@ -132,10 +132,13 @@ def _is_stale_dimension(lake: Lake, name: str) -> bool:
 
 
 def stale_identity(settings: Settings, lake: Lake) -> bool:
-    """Whether people decided on pairs of records, or labelled persons, after persons were last found."""
+    """Whether people decided on pairs or labelled persons, or a setting changed, after persons were last found."""
+    members = contract_of("profile", "identity_members")
+    found = lake.written_ns("profile", members).get((), -1)
     paths = [path for path in (settings.identity_pairs, settings.identity_truth) if path.exists()]
-    found = lake.written_ns("profile", contract_of("profile", "identity_members")).get((), -1)
-    return any(path.stat().st_mtime_ns > found for path in paths)
+    if any(path.stat().st_mtime_ns > found for path in paths):
+        return True
+    return found >= 0 and lake.note("profile", members) != persons_made_with(settings)
 
 
 def rows_of_days(lake: Lake) -> dict[str, dict[date, int]]:

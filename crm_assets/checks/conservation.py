@@ -6,6 +6,7 @@ Belongs here: checks over rows delivered, validated and rejected. Not here: what
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from itertools import chain
 
 import dagster as dg
 import ibis
@@ -45,7 +46,8 @@ def conservation(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[
 
 def _conservation(lake: Lake, table: Table, keys: Sequence[str] | None) -> dg.AssetCheckResult:
     places = [(found.source, found.export_date.isoformat()) for found in map(Delivery.of_key, keys or [])]
-    delivered = _rows_by_file(read_raw(lake, table.name, None if keys is None else places).values())
+    raw = read_raw(lake, table.name, None if keys is None else places)
+    delivered = _rows_by_file(chain.from_iterable(raw.values()))
     validated = _rows_of(lake, "validated", layers.validated(table), keys)
     rejected = _rows_of(lake, "quality", layers.quarantine(table), keys)
     wrong = {

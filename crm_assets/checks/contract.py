@@ -9,14 +9,20 @@ import dagster as dg
 
 from crm_assets.checks.rows import Sample, is_empty, keys_of_run, sample
 from crm_assets.checks.suite import COLUMNS, Finding, Rule, rules_of, validate, write_page
+from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.contracts.identity import IDENTITY_QUALITY
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import lake_tables
 from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake, LakeError
 from crm_assets.settings import Settings
 
-CHECKED_LAYERS = ("validated", "marts")
-CHECKED_BESIDES = (("quality", "leaderboard_churn"), ("quality", "churn_performance"))
+CHECKED_LAYERS = ("validated", "profile", "marts")
+CHECKED_BESIDES = (
+    ("quality", IDENTITY_QUALITY.name),
+    ("quality", "leaderboard_churn"),
+    ("quality", CHURN_PERFORMANCE.name),
+)
 
 HAS_ROWS = "has_rows"
 

@@ -15,7 +15,12 @@ CHURN_SCORES = Table(
     key=("as_of", "customer_id"),
     columns=(
         Column("as_of", "date", "Last day seen.", required=True),
-        Column("customer_id", "string", "A customer with a recent order.", required=True),
+        Column(
+            "customer_id",
+            "string",
+            "A person with a recent order: the customer_id of the earliest record.",
+            required=True,
+        ),
         Column("churn_probability", "float64", "Calibrated probability of no order within the horizon.", True, 0, 1),
         Column("risk_band", "string", "The probability in words.", required=True, allowed=RISK_BANDS),
         Column(

@@ -273,12 +273,13 @@ HABIT_FEATURES = (
 CUSTOMER_DAYS = Table(
     name="customer_days",
     description="What each customer did on each day with an order or a return: the sums every feature is built from.",
+    notes="By record: features and marts add up the records of a person when they read it.",
     shape=Shape.EVENT,
     key=("day", "customer_id"),
     event_time="day",
     columns=(
         Column("day", "date", "Event day, in the workspace's time zone.", required=True),
-        Column("customer_id", "string", "Who.", required=True, references="customers.customer_id"),
+        Column("customer_id", "string", "Who, by record.", required=True, references="customers.customer_id"),
         Column("orders", "int64", "Distinct orders with at least one line that is not a return.", True, minimum=0),
         Column("lines", "int64", "Lines that are not returns.", required=True, minimum=0),
         Column("products", "int64", "Distinct products on lines that are not returns.", required=True, minimum=0),
@@ -313,13 +314,24 @@ CUSTOMER_FEATURES = Table(
     key=("as_of", "customer_id"),
     columns=(
         Column("as_of", "date", "Last day seen.", required=True),
-        Column("customer_id", "string", "Who.", required=True, references="customers.customer_id"),
+        Column(
+            "customer_id",
+            "string",
+            "The person: the customer_id of the earliest record.",
+            required=True,
+            references="customers.customer_id",
+        ),
         *(feature.column() for feature in HISTORY_FEATURES),
         *(feature.column(days) for feature in WINDOW_FEATURES for days in WINDOWS),
         *(feature.column(days) for feature in TREND_FEATURES for days in TREND_WINDOWS),
         *(feature.column() for feature in (*CHANGE_FEATURES, *CATEGORY_FEATURES, *HABIT_FEATURES)),
         *(
-            Column(name, "string", f"`customers.{name}` as it was valid on the as_of day.", personal=name == "city")
+            Column(
+                name,
+                "string",
+                f"`customers.{name}` as it was valid on the as_of day; of several records the value that survives.",
+                personal=name == "city",
+            )
             for name in DEMOGRAPHICS
         ),
     ),

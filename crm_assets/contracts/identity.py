@@ -47,7 +47,9 @@ IDENTITY_MEMBERS = Table(
         VALID_FROM,
         VALID_TO,
     ),
-    notes="Empty where no record has a name, e-mail address, phone number, birth date, address or postcode.",
+    notes="A record that joins a person holds from its first export, all others from the beginning. Features and marts "
+    "of a day count the persons of that day. Empty where no record has a name, e-mail address, phone number, birth "
+    "date, address or postcode.",
 )
 
 IDENTITY_LEDGER = Table(

@@ -54,7 +54,7 @@ CUSTOMER_SEGMENTS = Table(
         Column(
             "customer_id",
             "string",
-            "A customer with at least one order.",
+            "A person with at least one order: the customer_id of the earliest record.",
             required=True,
             references="customers.customer_id",
         ),

@@ -16,7 +16,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 from ibis.util import gen_name
 
-from crm_assets.lake.engine import BATCH_ROWS, COMPRESSION, COMPRESSION_LEVEL, Engine
+from crm_assets.lake.engine import BATCH_ROWS, COMPRESSION, COMPRESSION_LEVEL, NOTE, Engine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,9 +91,10 @@ class DuckDBEngine(Engine):
             cursor.execute(f"DETACH DATABASE IF EXISTS {name}")
             cursor.close()
 
-    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
-        """Write a lazy table into one Parquet file."""
-        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, **WRITTEN)
+    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
+        """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
+        more = {} if note is None else {"kv_metadata": _Verbatim(f"{{{quote_text(NOTE)}: {quote_text(note)}}}")}
+        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, **WRITTEN, **more)
 
     def write_partitions(
         self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
@@ -105,6 +106,13 @@ class DuckDBEngine(Engine):
 
     def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
         yield from self.backend.to_pyarrow_batches(table, chunk_size=BATCH_ROWS)
+
+
+class _Verbatim(str):
+    """Text that stands as it is in a statement, which Ibis otherwise writes as a Python literal."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 @functools.cache

@@ -28,6 +28,9 @@ COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
 BATCH_ROWS = 50_000
 """Rows of a batch; a row of features takes about a kilobyte."""
 
+NOTE = "crm_assets"
+"""Key of the note in a file's metadata."""
+
 
 class EngineError(RuntimeError):
     """The engine cannot be used as it is set; the message says what to do."""
@@ -74,8 +77,8 @@ class Engine(ABC):
         """A connection to an empty DuckDB database in this process, for libraries that make tables of their own."""
 
     @abstractmethod
-    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
-        """Write a lazy table into one Parquet file."""
+    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
+        """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
 
     @abstractmethod
     def write_partitions(
@@ -113,3 +116,11 @@ class Engine(ABC):
         """Which engine computes a lazy table: the local one where its rows are in this process already."""
         named = table.op().find((ops.DatabaseTable, ops.SQLQueryResult))
         return self if any(node.source is self.backend for node in named) else self.local
+
+
+def note_of(path: Path) -> str | None:
+    """The note in a Parquet file's metadata; None where there is none."""
+    from pyarrow import parquet
+
+    found = (parquet.read_metadata(path).metadata or {}).get(NOTE.encode())
+    return found.decode() if found is not None else None

@@ -5,6 +5,7 @@ Belongs here: which partitions an asset reads and writes, and what the UI shows 
 
 from collections.abc import Mapping, Sequence, Sized
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -26,6 +27,9 @@ LINEAGE_PARTITIONS = 31
 ALL_PARTITIONS = "all partitions in the lake"
 """Metadata of an input that is read whole, whatever partitions the instance knows."""
 
+MADE_WITH = "made with"
+"""Metadata of an output that is kept with its rows in the lake: settings that make it stale when they change."""
+
 DELIVERY_SEPARATOR = "--"
 
 
@@ -34,7 +38,7 @@ class LakeIOManager(dg.IOManager):
 
     An input annotated `ir.Table` is lazy, `pd.DataFrame` and `pa.Table` are fetched. Outputs may be any of the three,
     and are cast to the table's contract. Raw tables have the columns of the files: an asset gives them as a dict by
-    partition key, and gets them as a dict by source.
+    partition key, and gets them as a dict by source of tables with the same columns.
     """
 
     def __init__(self, lake: Lake, warehouse: Warehouse) -> None:
@@ -68,7 +72,9 @@ class LakeIOManager(dg.IOManager):
         else:
             contract = contract_of(layer, name)
             table = obj if isinstance(obj, ir.Table) else ibis.memtable(obj, schema=_given_schema(obj, contract))
-            written = self.lake.write(layer, contract, table, _partitions(contract, keys))
+            note = context.output_metadata.get(MADE_WITH)
+            text = str(note.value) if note else None
+            written = self.lake.write(layer, contract, table, _partitions(contract, keys), text)
             if written.created or not self.warehouse.is_current():
                 self.warehouse.publish([(layer, contract)])
         metadata: dict[str, Any] = {
@@ -119,16 +125,24 @@ def read_partitions(lake: Lake, layer: str, contract: Table, keys: Sequence[str]
     return table.filter(day.between(date.fromisoformat(min(keys)), date.fromisoformat(max(keys))))
 
 
-def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> dict[str, ir.Table]:
-    """The raw rows of some deliveries, by source, in the local engine; columns absent from some delivery are null."""
+def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> dict[str, list[ir.Table]]:
+    """The raw rows of some deliveries by source, in tables of those with the same columns; all of them when None.
+
+    They are read in this process. Deliveries with other columns or types stay apart, so that what a row says does not depend on which it is read with.
+    """
+    from pyarrow import parquet
+
     found = {}
+    types = {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
     for folder in sorted((lake.folder(RAW_LAYER, name)).glob(f"{SOURCE.name}=*")):
         source = folder.name.split("=", 1)[1]
         days = [day for name, day in deliveries if name == source] if deliveries is not None else ["*"]
-        files = [str(path) for day in days for path in folder.glob(f"{EXPORT_DATE.name}={day}/{PART}")]
-        if files:
-            types = {SOURCE.name: SOURCE.dtype, EXPORT_DATE.name: EXPORT_DATE.dtype}
-            found[source] = lake.engine.local.scan(sorted(files), types, unify=True, name=f"{RAW_LAYER}__{name}__")
+        alike: dict[str, list[str]] = {}
+        for path in sorted(path for day in days for path in folder.glob(f"{EXPORT_DATE.name}={day}/{PART}")):
+            alike.setdefault(str(parquet.read_schema(path).remove_metadata()), []).append(str(path))
+        if alike:
+            scan = partial(lake.engine.local.scan, partition_types=types, name=f"{RAW_LAYER}__{name}__")
+            found[source] = list(map(scan, alike.values()))
     return found
 
 

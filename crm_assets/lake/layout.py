@@ -19,7 +19,7 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.engine import Engine, note_of
 from crm_assets.lake.streams import stream_of
 
 PART = "part.parquet"
@@ -112,7 +112,19 @@ class Lake:
         # Lakes of earlier versions hold some whole numbers as floating-point numbers.
         return table.cast(dict(contract.schema.items()))
 
-    def write(self, layer: str, contract: Table, table: ir.Table | None, partitions: Sequence[Partition]) -> Written:
+    def note(self, layer: str, contract: Table) -> str | None:
+        """What was noted when a table without partitions was last written; None for nothing."""
+        path = self.file_of(layer, contract, ())
+        return note_of(path) if path.exists() else None
+
+    def write(
+        self,
+        layer: str,
+        contract: Table,
+        table: ir.Table | None,
+        partitions: Sequence[Partition],
+        note: str | None = None,
+    ) -> Written:
         """Replace `partitions` of a table by the rows of a lazy table, each atomically.
 
         Args:
@@ -120,6 +132,7 @@ class Lake:
             contract: Its contract; the rows are cast to it and sorted by its key.
             table: The new rows; None for none.
             partitions: The partitions to replace, `[()]` for a table without; those without rows become empty.
+            note: Of a table without partitions, text that is kept with the rows, such as what they were made with.
 
         Raises:
             LakeError: `table` has other columns than the contract, or rows outside `partitions`.
@@ -133,7 +146,7 @@ class Lake:
                 conformed = _conform(table, contract)
                 engine = self.engine.owner(conformed)
                 if not contract.partition_by:
-                    found = {(): _write_one(engine, conformed, staging / PART, order)}
+                    found = {(): _write_one(engine, conformed, staging / PART, order, note)}
                 elif len(partitions) == 1:
                     found = _write_single(engine, conformed, contract, staging / PART, order)
                 else:
@@ -197,8 +210,8 @@ class Lake:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_one(engine: Engine, table: ir.Table, path: Path, order: Sequence[str]) -> Path:
-    engine.write_file(table, path, order)
+def _write_one(engine: Engine, table: ir.Table, path: Path, order: Sequence[str], note: str | None = None) -> Path:
+    engine.write_file(table, path, order, note)
     return path
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.types as ir
 
 from crm_assets.lake.duckdb_engine import DuckDBEngine
-from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, EngineError
+from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, NOTE, Engine, EngineError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,12 +136,15 @@ class SparkEngine(Engine):
         """A connection to an empty DuckDB database in the driver."""
         return self.local.scratch()
 
-    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str]) -> None:
-        """Write a lazy table into one Parquet file, by one task."""
+    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
+        """Write a lazy table into one Parquet file, by one task, with a note in its metadata if there is one."""
         frame = self.backend.frame(table).repartition(1)
         with self._written(_sorted(frame, order_by) if order_by else frame) as folder:
             (only,) = folder.glob("*.parquet")
-            os.replace(only, path)
+            if note is None:
+                os.replace(only, path)
+            else:
+                _copy_with_note(only, path, note)
 
     def write_partitions(
         self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
@@ -229,6 +232,19 @@ def _session(remote: str, conf: Mapping[str, str]) -> "SparkSession":
         if name.startswith("spark.sql.") and session.conf.isModifiable(name):
             session.conf.set(name, value)
     return session
+
+
+def _copy_with_note(source: Path, target: Path, note: str) -> None:
+    """Copy a file group by group: Spark itself writes no metadata of others."""
+    from pyarrow import parquet
+
+    given = parquet.ParquetFile(source)
+    with parquet.ParquetWriter(
+        target, given.schema_arrow, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
+    ) as writer:
+        writer.add_key_value_metadata({NOTE: note})
+        for number in range(given.num_row_groups):
+            writer.write_table(given.read_row_group(number))
 
 
 def _sorted(frame: "DataFrame", names: Sequence[str]) -> "DataFrame":

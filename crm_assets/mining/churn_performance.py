@@ -14,6 +14,7 @@ import pandas as pd
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
 from crm_assets.mining.churn import churn_labels
 from crm_assets.mining.model_metrics import figures
+from crm_assets.mining.persons import ALONE, Persons
 
 SCORES = "churn_scores"
 RECENCY = "recency"
@@ -23,7 +24,12 @@ RANKING_METRICS = ("auc", "pr_auc", "lift_at_10")
 
 
 def realised_outcomes(
-    scores: ir.Table, customer_days: ir.Table, as_of: date, horizon_days: int, active_days: int
+    scores: ir.Table,
+    customer_days: ir.Table,
+    as_of: date,
+    horizon_days: int,
+    active_days: int,
+    persons: Persons = ALONE,
 ) -> pd.DataFrame:
     """Published scores with what their customers did.
 
@@ -33,6 +39,7 @@ def realised_outcomes(
         as_of: Last day seen; scores whose horizon ends later are left out.
         horizon_days: Days without an order that count as churn.
         active_days: Days within which a scored customer ordered.
+        persons: Who records stand for; the scores of a day are of the persons of that day.
 
     Returns:
         as_of, customer_id, churn_probability, recency_days, churned; by as_of and customer_id.
@@ -42,10 +49,20 @@ def realised_outcomes(
     if not days:
         return pd.DataFrame(columns=["as_of", "customer_id", "churn_probability", "recency_days", "churned"])
     seen = customer_days.filter(customer_days.day <= as_of)
-    labels = churn_labels(seen, days, horizon_days, active_days)
+    parts = []
+    for group, rows in persons.customer_days_of(seen, days):
+        scored = ended if group == days else ended.filter(ended.as_of.isin(group))
+        parts.append(_outcomes(scored, rows, group, horizon_days, active_days))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _outcomes(
+    scores: ir.Table, customer_days: ir.Table, days: list[date], horizon_days: int, active_days: int
+) -> pd.DataFrame:
+    labels = churn_labels(customer_days, days, horizon_days, active_days)
     key = ["as_of", "customer_id"]
-    labelled = ended.select(*key, "churn_probability").join(labels, key).select(*key, "churn_probability", "churned")
-    orders = seen.filter(seen.orders > 0).select("customer_id", "day")
+    labelled = scores.select(*key, "churn_probability").join(labels, key).select(*key, "churn_probability", "churned")
+    orders = customer_days.filter(customer_days.orders > 0).select("customer_id", "day")
     joined = labelled.join(orders, "customer_id")
     past = joined.filter(joined.day <= joined.as_of)
     last = past.group_by(*key, "churn_probability", "churned").agg(last=past.day.max())

@@ -91,11 +91,22 @@ def reasons(
     quoted = np.take_along_axis(_quotable(inputs, typical), best, axis=1)
     weight = np.where(named, (contributions @ member.astype(float)) * np.where(quoted, 1.0, FILLING), 0.0)
     order = np.argsort(-weight, axis=1, kind="stable")[:, :REASON_COUNT]
-    rows = [dict(zip(columns, values, strict=True)) for values in inputs.to_numpy()]
+    # What a sentence may quote: the feature itself, and the pause it is told beside.
+    features, chosen = np.take_along_axis(best, order, axis=1), np.take_along_axis(weight, order, axis=1) > 0
+    values = np.take_along_axis(inputs.to_numpy(), features, axis=1).tolist()
+    pauses = inputs.reindex(columns=["recency_days", "gap_median"]).to_numpy().tolist()
     return [
-        [sentence(columns[best[row, number]], values, typical) for number in order[row] if weight[row, number] > 0]
+        [
+            sentence(
+                columns[feature], {"recency_days": pause[0], "gap_median": pause[1], columns[feature]: value}, typical
+            )
+            for feature, value, told in zip(row_features, row_values, row_chosen, strict=True)
+            if told
+        ]
         or [NOTHING]
-        for row, values in enumerate(rows)
+        for row_features, row_values, row_chosen, pause in zip(
+            features.tolist(), values, chosen.tolist(), pauses, strict=True
+        )
     ]
 
 

@@ -8,6 +8,7 @@ held-out days give the figures and the calibration, then the champion learns aga
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -92,18 +93,20 @@ def train_churn(
         horizon_days: length of the label.
         active_days: who was labelled.
         seed: of bagging and bootstrap.
-        threads: for LightGBM; the result does not depend on it.
+        threads: fits at a time, and of LightGBM where there are more; the result does not depend on it.
 
     Returns:
         The champion, the leaderboard and a line that says why.
     """
+    from threadpoolctl import threadpool_limits
+
     rows = _labelled_rows(features, labels, month_start, horizon_days)
     needs = _missing(rows)
     if needs:
         return TrainedChurn(None, pd.DataFrame(columns=list(LEADERBOARD_COLUMNS)), needs)
     inputs = feature_matrix(rows)
     outcome = rows["churned"].to_numpy(dtype=float)
-    days = rows["as_of"].to_numpy()
+    days = rows["as_of"].to_numpy().astype("datetime64[D]")
     split = _split(days, outcome, horizon_days)
     if split is None:
         train = held_out = np.ones(len(rows), dtype=bool)
@@ -112,18 +115,28 @@ def train_churn(
         train, held_out = split
         names = CANDIDATES
 
-    raw = {}
-    for name in names:
-        estimator = fit(name, inputs[train], outcome[train], seed, threads)
-        raw[name] = raw_scores(name, estimator, inputs[held_out], threads)
-    calibrations = {name: _calibration(name, raw[name], outcome[held_out]) for name in names}
-    weights = bootstrap_weights(int(held_out.sum()), rows["customer_id"][held_out].to_list(), seed=seed)
-    values, resampled = {}, {}
-    for name in names:
-        chance = _cross_calibrated(name, raw[name], outcome[held_out], rows["customer_id"][held_out])
-        values[name] = {metric: float(value[0]) for metric, value in evaluate(outcome[held_out], chance).items()}
-        resampled[name] = evaluate(outcome[held_out], chance, weights)
-    champion, message = _choice(values, resampled)
+    def learnt(name: str, part: NDArray[np.bool_] | slice = slice(None)) -> dict[str, Any]:
+        return fit(name, inputs[part], outcome[part], seed, max(1, threads // 2))
+
+    def judged(name: str) -> NDArray[np.float64]:
+        return raw_scores(name, learnt(name, train), inputs[held_out], 1)
+
+    # The order of a sum over several threads would change the last digits, so the threads are the pool's.
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        judging = {names[0]: pool.submit(judged, names[0])}
+        # The first candidate mostly wins, so a second thread lets it learn from every day while it is judged.
+        ahead = {names[0]: pool.submit(learnt, names[0])} if threads > 1 else {}
+        judging |= {name: pool.submit(judged, name) for name in names[1:]}
+        weights = bootstrap_weights(int(held_out.sum()), rows["customer_id"][held_out].to_list(), seed=seed)
+        raw, calibrations, values, resampled = {}, {}, {}, {}
+        for name in names:
+            raw[name] = judging[name].result()
+            calibrations[name] = _calibration(name, raw[name], outcome[held_out])
+            chance = _cross_calibrated(name, raw[name], outcome[held_out], rows["customer_id"][held_out])
+            values[name] = {metric: float(value[0]) for metric, value in evaluate(outcome[held_out], chance).items()}
+            resampled[name] = evaluate(outcome[held_out], chance, weights)
+        champion, message = _choice(values, resampled)
+        estimator = ahead[champion].result() if champion in ahead else learnt(champion)
     if split is None:
         message = (
             "the recency rule stays champion: too little history to hold days out; figures are on the days it learnt"
@@ -133,7 +146,7 @@ def train_churn(
     model = ChurnModel(
         model_id=f"{_MODEL}-{month}-{champion}",
         champion=champion,
-        estimator=fit(champion, inputs, outcome, seed, threads),
+        estimator=estimator,
         calibration=calibrations[champion],
         typical={str(name): None if np.isnan(value) else float(value) for name, value in inputs.median().items()},
         card={
@@ -142,11 +155,11 @@ def train_churn(
             "champion": champion,
             "choice": message,
             "definition": f"no order in {horizon_days} days, among customers who ordered in the {active_days} days before",
-            "training_days": [str(day) for day in sorted(set(days))],
-            "held_out_days": [str(day) for day in sorted(set(days[held_out]))] if split else [],
+            "training_days": [str(day) for day in np.unique(days)],
+            "held_out_days": [str(day) for day in np.unique(days[held_out])] if split else [],
             "rows": len(rows),
             "churned": int(outcome.sum()),
-            "labels_end": str(max(days) + timedelta(horizon_days)),
+            "labels_end": str(days.max() + np.timedelta64(horizon_days)),
             "figures": values,
             "features": list(inputs.columns),
             "parameters": {**_LIGHTGBM, "rounds": _ROUNDS, "bags": _BAGS} if champion == "lightgbm" else {},
@@ -172,11 +185,13 @@ def _fit_lightgbm(inputs: pd.DataFrame, outcome: NDArray[np.float64], seed: int,
 
     smallest = min(_LIGHTGBM["min_child_samples"], max(5, len(inputs) // 50))
     parameters = {**_LIGHTGBM, "min_child_samples": smallest, "num_threads": useful_threads(len(inputs), threads)}
-    data = lightgbm.Dataset(inputs, outcome, params=parameters, free_raw_data=False)
-    return [
+    data = lightgbm.Dataset(inputs, outcome, params=parameters)
+    texts = [
         lightgbm.train({**parameters, "seed": seed + bag}, data, num_boost_round=_ROUNDS).model_to_string()
         for bag in range(_BAGS)
     ]
+    # A model's text names the threads it was trained with, which are no part of it.
+    return [text.replace(f"[num_threads: {parameters['num_threads']}]", "[num_threads: 0]") for text in texts]
 
 
 def _fit_logistic(inputs: pd.DataFrame, outcome: NDArray[np.float64]) -> dict[str, Any]:
@@ -203,15 +218,16 @@ def _fit_logistic(inputs: pd.DataFrame, outcome: NDArray[np.float64]) -> dict[st
 
 def _labelled_rows(features: pd.DataFrame, labels: pd.DataFrame, month_start: date, horizon_days: int) -> pd.DataFrame:
     latest = month_start - timedelta(horizon_days + 1)
-    labels = labels.assign(as_of=_dates(labels["as_of"]))
-    labels = labels[labels["as_of"] <= latest]
-    features = features.assign(as_of=_dates(features["as_of"]))
+    labels = labels.assign(as_of=_days(labels["as_of"]))
+    labels = labels[labels["as_of"] <= pd.Timestamp(latest)]
+    features = features.assign(as_of=_days(features["as_of"]))
     rows = labels.merge(features, on=["as_of", "customer_id"], how="inner", validate="one_to_one")
     return rows.sort_values(["as_of", "customer_id"]).reset_index(drop=True)
 
 
-def _dates(days: pd.Series) -> pd.Series:
-    return pd.Series([pd.Timestamp(day).date() for day in days], index=days.index, dtype="object")
+def _days(days: pd.Series) -> pd.Series:
+    """Days given as dates or timestamps, in one type."""
+    return pd.to_datetime(days).astype("datetime64[s]")
 
 
 def _missing(rows: pd.DataFrame) -> str:
@@ -231,9 +247,9 @@ def _split(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
     """Rows to learn from and rows held out; None when either would hold too few who churned or who stayed."""
     for count in range(_HELD_OUT_DAYS, 0, -1):
-        first_held_out = sorted(set(days))[-count:][0]
+        first_held_out = np.unique(days)[-count:][0]
         held_out = days >= first_held_out
-        train = days < first_held_out - timedelta(horizon_days)
+        train = days < first_held_out - np.timedelta64(horizon_days)
         if all(_LEAST_CHURNED <= outcome[part].sum() <= part.sum() - _LEAST_CHURNED for part in (train, held_out)):
             return train, held_out
     return None

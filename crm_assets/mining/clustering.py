@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from crm_assets.mining.silhouettes import mean_silhouettes
+
 Matrix = npt.NDArray[np.float64]
 
 
@@ -251,7 +253,6 @@ def choose_centers(scaled: Matrix, seed: int) -> tuple[tuple[ClusterCount, ...],
         return (), centers
 
     from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
     from threadpoolctl import threadpool_limits
 
     random = np.random.default_rng(seed)
@@ -261,15 +262,14 @@ def choose_centers(scaled: Matrix, seed: int) -> tuple[tuple[ClusterCount, ...],
     best = -np.inf
     # one thread: sums in another order move centers by a last digit
     with threadpool_limits(limits=1):
-        for k in tried:
-            candidate = KMeans(k, n_init=10, random_state=seed).fit(fitted_on).cluster_centers_
-            largest = float(np.bincount(_nearest(scaled, candidate)).max() / len(scaled))
-            labels = _nearest(measured_on, candidate)
-            silhouette = round(float(silhouette_score(measured_on, labels)), 6) if len(np.unique(labels)) > 1 else -1.0
-            refused = largest > LARGEST_SHARE
-            counts.append(ClusterCount(k, silhouette, round(largest, 6), refused))
-            if not refused and silhouette > best:
-                best, centers = silhouette, candidate
+        candidates = [KMeans(k, n_init=10, random_state=seed).fit(fitted_on).cluster_centers_ for k in tried]
+        measured = mean_silhouettes(measured_on, [_nearest(measured_on, candidate) for candidate in candidates])
+    for k, candidate, silhouette in zip(tried, candidates, measured, strict=True):
+        largest = float(np.bincount(_nearest(scaled, candidate)).max() / len(scaled))
+        refused = largest > LARGEST_SHARE
+        counts.append(ClusterCount(k, round(silhouette, 6), round(largest, 6), refused))
+        if not refused and counts[-1].silhouette > best:
+            best, centers = counts[-1].silhouette, candidate
     return tuple(counts), centers
 
 

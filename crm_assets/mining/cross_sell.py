@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import ibis
 import ibis.expr.types as ir
 from ibis import _
 
@@ -58,13 +59,8 @@ def basket_items(transactions: ir.Table, products: ir.Table, level: str, as_of: 
     """
     if level not in _PRODUCT_COLUMN:
         raise ValueError(f"baskets are counted at level {' or '.join(LEVELS)}, not {level!r}")
-    bought = transactions.filter(_.day <= as_of, ~_.is_return.fill_null(False), _.quantity.fill_null(0) >= 0)
-    valid = products.filter(_.valid_from <= as_of, _.valid_to.isnull() | (_.valid_to > as_of))
-    items = valid.select("product_id", item=_PRODUCT_COLUMN[level]).filter(_.item.notnull())
-    lines = bought.select("product_id", "day", basket_id="order_id").join(items, "product_id")
-    pairs = lines.group_by("basket_id", "item").agg(day=_.day.min())
-    first_days = pairs.group_by("basket_id").agg(day=_.day.min())
-    return pairs.select("basket_id", "item").join(first_days, "basket_id").select("basket_id", "item", "day")
+    valid = _valid(products, as_of)
+    return _items(_bought(transactions, as_of).join(valid, "product_id"), level)
 
 
 def cross_sell_rules(
@@ -114,37 +110,89 @@ def cross_sell_rules(
             f"not {holdout_days} and {minimum_confidence}"
         )
     rules, summaries = [], []
-    for level in levels:
-        support = minimum_support[level] if isinstance(minimum_support, Mapping) else minimum_support
-        with basket_items(transactions, products, level, as_of).cache() as items:
-            mined_until = _mined_until(items, as_of, holdout_days)
-            itemsets = frequent_itemsets(
-                items.filter(_.day <= mined_until),
-                minimum_count,
-                max_length,
-                minimum_support=support,
-                max_basket_items=max_basket_items,
+    bought, valid = _bought(transactions, as_of), _valid(products, as_of)
+    names = {level: _names(valid, level) for level in levels}
+    with _coded(bought, valid, names).cache() as lines:
+        for level in levels:
+            support = minimum_support[level] if isinstance(minimum_support, Mapping) else minimum_support
+            with _items(lines, level).cache() as items:
+                mined_until = _mined_until(items, as_of, holdout_days)
+                itemsets = frequent_itemsets(
+                    items.filter(_.day <= mined_until),
+                    minimum_count,
+                    max_length,
+                    minimum_support=support,
+                    max_basket_items=max_basket_items,
+                )
+                frame = _rules(itemsets, minimum_confidence, max_consequents)
+                holdout = None
+                if mined_until < as_of:
+                    itemsets_of_rules = {*frame["antecedents"], *frame["consequents"], *frame["items"]}
+                    later = items.filter(_.day > mined_until)
+                    holdout = count_itemsets(later, itemsets_of_rules, max_basket_items=max_basket_items)
+            rules.append(_with_names(_with_holdout(frame, holdout), names[level]).assign(level=level))
+            summaries.append(
+                {
+                    "level": level,
+                    "baskets": itemsets.baskets,
+                    "oversized_baskets": itemsets.oversized_baskets + (holdout.oversized_baskets if holdout else 0),
+                    "minimum_count": max(minimum_count, count_for_share(support, itemsets.baskets)),
+                    "itemsets": len(itemsets.frame),
+                    "rules": len(frame),
+                    "mined_until": mined_until,
+                    "holdout_baskets": holdout.baskets if holdout else 0,
+                }
             )
-            frame = _rules(itemsets, minimum_confidence, max_consequents)
-            holdout = None
-            if mined_until < as_of:
-                itemsets_of_rules = {*frame["antecedents"], *frame["consequents"], *frame["items"]}
-                later = items.filter(_.day > mined_until)
-                holdout = count_itemsets(later, itemsets_of_rules, max_basket_items=max_basket_items)
-        rules.append(_with_holdout(frame, holdout).assign(level=level))
-        summaries.append(
-            {
-                "level": level,
-                "baskets": itemsets.baskets,
-                "oversized_baskets": itemsets.oversized_baskets + (holdout.oversized_baskets if holdout else 0),
-                "minimum_count": max(minimum_count, count_for_share(support, itemsets.baskets)),
-                "itemsets": len(itemsets.frame),
-                "rules": len(frame),
-                "mined_until": mined_until,
-                "holdout_baskets": holdout.baskets if holdout else 0,
-            }
-        )
     return CrossSell(_in_contract(pd.concat(rules)), pd.DataFrame(summaries))
+
+
+def _bought(transactions: ir.Table, as_of: date) -> ir.Table:
+    """Lines that put a product into a basket: basket_id, product_id, day."""
+    bought = transactions.filter(_.day <= as_of, ~_.is_return.fill_null(False), _.quantity.fill_null(0) >= 0)
+    return bought.select("product_id", "day", basket_id="order_id")
+
+
+def _valid(products: ir.Table, as_of: date) -> ir.Table:
+    """What each product is at each level as of a day."""
+    valid = products.filter(_.valid_from <= as_of, _.valid_to.isnull() | (_.valid_to > as_of))
+    return valid.select("product_id", **_PRODUCT_COLUMN)
+
+
+def _items(lines: ir.Table, level: str) -> ir.Table:
+    """The items of each basket at a level, with the basket's first day."""
+    pairs = lines.filter(lines[level].notnull()).group_by("basket_id", item=level).agg(day=_.day.min())
+    first_days = pairs.group_by("basket_id").agg(day=_.day.min())
+    return pairs.select("basket_id", "item").join(first_days, "basket_id").select("basket_id", "item", "day")
+
+
+def _names(valid: ir.Table, level: str) -> list[str]:
+    """The items of a level, in order."""
+    return sorted(valid.select(item=level).filter(_.item.notnull()).distinct().to_pandas()["item"])
+
+
+def _coded(bought: ir.Table, valid: ir.Table, names: Mapping[str, list[str]]) -> ir.Table:
+    """Lines with numbers for their baskets and, at each level, for their items: both levels count in integers.
+
+    Items are numbered in the order of their names, so sets of numbers are sorted as sets of names are.
+    """
+    coded = valid
+    for level, items in names.items():
+        codes = ibis.memtable(
+            {level: items, "code": list(range(len(items)))}, schema={level: "string", "code": "int32"}
+        )
+        coded = coded.left_join(codes, level).drop(f"{level}_right", level).rename({level: "code"})
+    baskets = bought.select("basket_id").distinct()
+    numbers = baskets.mutate(number=ibis.row_number().over(order_by="basket_id").cast("int32"))
+    lines = bought.join(coded, "product_id").join(numbers, "basket_id")
+    return lines.select("day", *names, basket_id="number")
+
+
+def _with_names(rules: "pd.DataFrame", names: list[str]) -> "pd.DataFrame":
+    """The rules with the names of their items."""
+    named = rules.copy()
+    for side in ("antecedents", "consequents"):
+        named[side] = [tuple(names[code] for code in items) for items in rules[side]]
+    return named
 
 
 def _mined_until(items: ir.Table, as_of: date, holdout_days: int) -> date:

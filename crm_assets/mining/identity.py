@@ -1,7 +1,8 @@
 """One person from many records, in and across sources.
 
-Belongs here: from versions of customer records to links, members and the ledger; counting persons instead of records.
-Not here: normal forms (`identity_records.py`), scores (`identity_model.py`), joining (`identity_persons.py`).
+Belongs here: from versions of customer records to links, members and the ledger. Not here: normal forms
+(`identity_records.py`), scores (`identity_model.py`), joining (`identity_persons.py`), counting persons instead of
+records (`persons.py`).
 """
 
 import json
@@ -182,37 +183,6 @@ def find_identity(
     return Identity(_links(nodes, scored, sure, decisions, person_of), members, ledger)
 
 
-def as_persons(rows: ir.Table, members: ir.Table, day: date | str) -> ir.Table:
-    """Rows of customers as rows of the persons they stood for on a day.
-
-    Args:
-        rows: Any table with `customer_id`; rows without a customer stay.
-        members: `profile.identity_members`; customers it does not know stand for themselves.
-        day: The day, or the column of `rows` that has it, such as `as_of`.
-
-    Returns:
-        The same columns and rows, with the person in `customer_id`.
-    """
-    # Most records stand for themselves and need no join.
-    other = members.filter(members.customer_id != members.person_id)
-    if isinstance(day, str):
-        moment = rows[day]
-    else:
-        other = other.filter(_holds(other, ibis.literal(day)))
-        moment = ibis.literal(day)
-    known = other.select(
-        _customer=other.customer_id, _person=other.person_id, _from=other[VALID_FROM.name], _to=other[VALID_TO.name]
-    )
-    in_time = (known._from <= moment) & (known._to.isnull() | (known._to > moment))
-    joined = rows.left_join(known, [rows.customer_id == known._customer, in_time])
-    return joined.mutate(customer_id=ibis.coalesce(joined._person, joined.customer_id)).select(*rows.columns)
-
-
-def _holds(members: ir.Table, day: ir.DateValue) -> ir.BooleanValue:
-    until = members[VALID_TO.name]
-    return (members[VALID_FROM.name] <= day) & (until.isnull() | (until > day))
-
-
 def _rule(scored: "pd.DataFrame") -> Any:
     """Which rule, if any, says that a pair is one person: the same e-mail address or phone number."""
     import numpy as np
@@ -243,10 +213,16 @@ def _joinable(scored: "pd.DataFrame", certain: "pd.DataFrame", count: int, thres
 
 
 def _members(ledger: "pd.DataFrame") -> "pd.DataFrame":
-    """Memberships from the ledger; the first one of a record holds from the beginning, as of every dimension."""
+    """Memberships from the ledger.
+
+    A record that joins a person holds from its first export, so that earlier days stay as they were. What stands alone
+    at first, or is in the first export of all, holds from the beginning, as the first version of a dimension does.
+    """
     after = ledger.sort_values(["customer_id", "export_date"], ignore_index=True)
     until = after.groupby("customer_id")["export_date"].shift(-1)
-    since = after["export_date"].where(after["previous_person_id"].notna(), BEGINNING)
+    alone = after["event"] == "new"
+    at_first = after["previous_person_id"].isna() & (after["export_date"] == after["export_date"].min())
+    since = after["export_date"].where(~(alone | at_first), BEGINNING)
     until = until.astype(object).where(until.notna(), None)
     rows = after[["customer_id", "person_id"]].assign(**{VALID_FROM.name: since, VALID_TO.name: until})
     return rows[list(IDENTITY_MEMBERS.by_name)]

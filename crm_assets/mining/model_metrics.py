@@ -112,6 +112,8 @@ def evaluate(
     Raises:
         ValueError: when the rows hold only one outcome.
     """
+    from threadpoolctl import threadpool_limits
+
     truth = np.asarray(outcome, dtype=np.float64)
     chance = np.asarray(probability, dtype=np.float64)
     if not 0 < truth.sum() < len(truth):
@@ -120,9 +122,11 @@ def evaluate(
 
     order = np.argsort(-chance, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(chance[order]) != 0])
-    positive = np.add.reduceat((weights * truth)[:, order], starts, axis=1)
-    negative = np.add.reduceat((weights * (1 - truth))[:, order], starts, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    ranked = weights[:, order]
+    positive = np.add.reduceat(ranked * truth[order], starts, axis=1)
+    negative = np.add.reduceat(ranked, starts, axis=1) - positive
+    # One thread for sums: the order of several would change the last digits.
+    with np.errstate(divide="ignore", invalid="ignore"), threadpool_limits(limits=1, user_api="blas"):
         return {
             "auc": _roc_auc(positive, negative),
             "pr_auc": _pr_auc(positive, negative),

@@ -191,7 +191,10 @@ def _score(joined: ir.Table, measure: str) -> ir.Value:
     """One plus the number of cut points the measure passes; for recency, five less that number."""
     cut_points = [joined[f"{measure}_{score}"] for score in range(1, SCORES + 1)]
     value = joined[measure].cast(MONEY)
-    # the open end of a measure is null and compares as not passed
-    passed = sum(((value > cut_point).ifelse(1, 0) for cut_point in cut_points), start=ibis.literal(0))
+    # the open end of a measure is null and compares as not passed; plain literals would be narrower in the engine
+    # than Ibis takes them to be, and so in files that no table with types was kept for
+    passed = sum(
+        ((value > cut_point).fill_null(False).cast("int64") for cut_point in cut_points), start=ibis.literal(0)
+    )
     score = SCORES - passed if measure == "recency_days" else 1 + passed
     return score.cast("int64")

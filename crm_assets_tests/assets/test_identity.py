@@ -69,7 +69,7 @@ def test_records_of_two_sources_become_persons_who_keep_their_identifiers(tmp_pa
     assert persons(tmp_path) == {"c1": "c1", "c2": "c2", "s1": "s1", "s2": "s2", "s3": "c2"}
     found = read(tmp_path, "identity_members").set_index("customer_id").loc[["s1"]]
     assert found[["person_id", "valid_from"]].astype(str).values.tolist() == [
-        ["c1", "1990-01-01"], ["s1", "2024-01-20"],
+        ["c1", "2024-01-05"], ["s1", "2024-01-20"],
     ]  # fmt: skip
     ledger = read(tmp_path, "identity_ledger")
     assert ledger["event"].value_counts().to_dict() == {"new": 3, "joined": 2, "split": 1}

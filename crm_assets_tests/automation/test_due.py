@@ -8,6 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_assets.assets.identity import persons_made_with
 from crm_assets.automation.due import JOINED_DAYS, JOINED_ROWS, due_cleaning, joined
 from crm_assets.contracts.layers import DELIVERED_DAYS
 from crm_assets.contracts.registry import contract_of
@@ -42,13 +43,13 @@ def make(lake, layer, name, *days):
     lake.write(layer, contract_of(layer, name), None, [(on.isoformat(),) for on in days])
 
 
-def without_dimensions(lake):
+def without_dimensions(settings, lake):
     for layer, name in (
         *(("clean", name) for name in ("products", "campaigns", "customers")),
         ("profile", "identity_members"),
     ):
         made = contract_of(layer, name)
-        lake.write(layer, made, lake.engine.empty(made.schema), [()])
+        lake.write(layer, made, lake.engine.empty(made.schema), [()], persons_made_with(settings))
 
 
 def runs(settings, lake):
@@ -60,14 +61,14 @@ def runs(settings, lake):
 
 
 def test_days_near_each_other_are_one_run_of_both_tables(workspace, lake):
-    without_dimensions(lake)
+    without_dimensions(workspace, lake)
     deliver(lake, [("feedback", day(0), 5), ("transactions", day(3), 5)])
     assets = ["clean/feedback", "clean/transactions", "profile/customer_days"]
     assert runs(workspace, lake) == [((day(0), day(3)), assets)]
 
 
 def test_a_range_that_holds_many_rows_is_not_made_again_to_save_a_run(workspace, lake):
-    without_dimensions(lake)
+    without_dimensions(workspace, lake)
     deliver(lake, [("transactions", day(1), JOINED_ROWS + 1)], exported=day(1))
     make(lake, "clean", "transactions", day(1))
     make(lake, "profile", "customer_days", day(1))
@@ -78,7 +79,7 @@ def test_a_range_that_holds_many_rows_is_not_made_again_to_save_a_run(workspace,
 
 
 def test_days_far_apart_are_two_runs(workspace, lake):
-    without_dimensions(lake)
+    without_dimensions(workspace, lake)
     deliver(lake, [("feedback", day(0), 5), ("feedback", day(JOINED_DAYS + 5), 5)])
     assert [days for days, _ in runs(workspace, lake)] == [
         (day(0), day(0)),
@@ -97,7 +98,7 @@ def test_dimensions_go_with_the_first_range_or_alone(workspace, lake):
 
 
 def test_days_outside_the_workspace_wait(workspace, lake):
-    without_dimensions(lake)
+    without_dimensions(workspace, lake)
     deliver(lake, [("feedback", START - timedelta(1), 5), ("feedback", END + timedelta(1), 5)])
     assert runs(workspace, lake) == []
 

@@ -8,14 +8,17 @@ from itertools import pairwise
 
 import ibis
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_assets.assets.identity import persons_made_with
 from crm_assets.automation.landing import (
     day_ranges,
     landed_deliveries,
     stale_days,
     stale_dimensions,
+    stale_identity,
     tables_of_deliveries,
     touched_days,
 )
@@ -179,7 +182,7 @@ def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(workspac
     time.sleep(0.01)
     for layer, name in (*(("clean", name) for name in names), ("profile", "identity_members")):
         made = contract_of(layer, name)
-        lake.write(layer, made, lake.engine.empty(made.schema), [()])
+        lake.write(layer, made, lake.engine.empty(made.schema), [()], persons_made_with(workspace))
     assert stale_dimensions(workspace, lake) == []
     time.sleep(0.01)
     lake.write("validated", contract, None, [("crm", "2024-03-02")])
@@ -202,6 +205,22 @@ def test_a_delivery_feeds_the_tables_of_its_files_and_of_those_it_held(workspace
     (workspace.exports / "crm" / "2024-03-01" / "orders.csv").unlink()
     assert tables_of_deliveries(workspace, lake, [key]) == {"transactions", "customers"}
     assert tables_of_deliveries(workspace, lake, ["crm--2030-01-01"]) == set()
+
+
+@pytest.mark.parametrize("changed", [{"identity_threshold": 0.9}, {"phone_region": "CN"}, {"source_priority": ["crm"]}])
+def test_persons_are_stale_when_a_setting_they_depend_on_changes(workspace, lake, changed):
+    members = contract_of("profile", "identity_members")
+    assert not stale_identity(workspace, lake)  # they were never found, which `stale_dimensions` says
+    lake.write("profile", members, ibis.memtable([], schema=members.schema), [()], persons_made_with(workspace))
+    assert not stale_identity(workspace, lake)
+    assert not stale_identity(workspace.model_copy(update={"seed": 1}), lake)
+    assert stale_identity(workspace.model_copy(update=changed), lake)
+
+
+def test_persons_are_stale_when_it_is_not_known_what_they_were_found_with(workspace, lake):
+    members = contract_of("profile", "identity_members")
+    lake.write("profile", members, ibis.memtable([], schema=members.schema), [()])
+    assert stale_identity(workspace, lake)
 
 
 @given(st.lists(st.dates(date(2023, 12, 1), date(2024, 3, 31))))

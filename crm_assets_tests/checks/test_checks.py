@@ -90,10 +90,15 @@ def test_good_tables_pass_every_check(first_run):
     )
 
 
-def test_an_empty_table_passes_without_being_looked_at(first_run):
-    evaluation = first_run[1][CAMPAIGNS.name, "key_unique"]
+def test_an_empty_table_passes_without_being_looked_at(ingested):
+    evaluation = check(ingested, "validated", CAMPAIGNS.name, key=KEY)[CAMPAIGNS.name, "key_unique"]
     assert evaluation.passed
     assert {name: value.value for name, value in evaluation.metadata.items()} == {"rows": 0}
+
+
+def test_a_table_that_no_delivery_feeds_is_not_checked(first_run):
+    assert {table for table, _ in first_run[1]} >= {"customers", "transactions"}
+    assert CAMPAIGNS.name not in {table for table, _ in first_run[1]}
 
 
 def test_data_docs_are_written_and_named(first_run):
@@ -305,6 +310,40 @@ def test_scores_that_turned_out_badly_warn(ingested):
     assert evaluations["churn_performance", "calibrated"].description == "mean ece 0.020"
 
 
+def member(customer, person, since):
+    return {"customer_id": customer, "person_id": person, "valid_from": since, "valid_to": None}
+
+
+def test_a_record_that_stands_for_two_persons_from_one_day_is_an_error(ingested):
+    contract = contract_of("profile", "identity_members")
+    rows = [member("b", "a", date(2024, 3, 1)), member("b", "b", date(2024, 3, 1)), member("c", None, date(2024, 3, 1))]
+    lake_of(ingested).write("profile", contract, ibis.memtable(rows, schema=contract.schema), [()])
+    evaluations = check(ingested, "profile", "identity_members")
+    assert failed(evaluations) == {("identity_members", "key_unique"), ("identity_members", "person_id_not_null")}
+    assert evaluations["identity_members", "key_unique"].blocking
+
+
+def test_profiles_and_the_quality_of_identity_are_checked(ingested):
+    lake, place = lake_of(ingested), {"profile": "customer_days", "quality": "identity"}
+    days, quality = (contract_of(*found) for found in place.items())
+    zero = {name: 0 for name, column in days.by_name.items() if column.required}
+    rows = [zero | {"day": date(2024, 3, day), "customer_id": "c1", "orders": -day} for day in (1, 2)]
+    lake.write("profile", days, ibis.memtable(rows, schema=days.schema), [("2024-03-01",), ("2024-03-02",)])
+    evaluations = check(ingested, "profile", "customer_days")
+    assert failed(evaluations) == {("customer_days", "orders_in_range")}
+    assert evaluations["customer_days", "orders_in_range"].metadata["rows"].value == 1
+    figures = dict.fromkeys(quality.by_name, 0) | {"truth": "guess", "measured": "pairs", "recall": 1.5}
+    lake.write("quality", quality, ibis.memtable([figures], schema=quality.schema), [()])
+    assert failed(check(ingested, "quality", "identity")) == {
+        ("identity", "truth_in_set"),
+        ("identity", "recall_in_range"),
+    }
+    covered = {
+        spec.asset_key.path[-1] for found in all_checks() for spec in found.check_specs if spec.name == "columns"
+    }
+    assert {"customers_current", "customers", "identity_links", "identity_members", "identity_ledger"} <= covered
+
+
 def test_moments_are_compared_as_moments(ingested):
     contract = layers.validated(TRANSACTIONS)
     rows = lake_of(ingested).read("validated", contract)
@@ -338,7 +377,7 @@ def test_columns_that_drift_are_named_with_delivery_and_file(ingested, tmp_path)
     assert found.severity is dg.AssetCheckSeverity.ERROR
     assert found.description.split("; ")[0] == "crm--2024-03-03 (customers.csv): 'name' of 2024-03-02 is gone"
     assert "crm--2024-03-03 (customers.csv): 'mood' is new since 2024-03-02" in found.description
-    assert evaluations["products", "schema_drift"].passed
+    assert check(ingested, "raw", "products", key="crm--2024-03-03")["products", "schema_drift"].passed
 
 
 def test_a_column_that_no_mapping_reads_warns_when_it_goes(ingested):

@@ -283,6 +283,17 @@ def test_a_table_without_partitions_is_replaced_whole(lake):
     assert set(lake.written_ns("profile", CITIES)) == {()}
 
 
+def test_a_note_is_kept_with_the_rows_until_the_table_is_written_again(lake):
+    table = Table("plain", "x", (Column("a", "int64", "x"),), key=("a",))
+    rows, text = ibis.memtable({"a": [1]}), '{"a": "it\'s ü"}'
+    assert lake.note("profile", table) is None
+    lake.write("profile", table, rows, [()], text)
+    assert lake.note("profile", table) == text
+    assert lake.read("profile", table).to_pyarrow()["a"].to_pylist() == [1]
+    lake.write("profile", table, rows, [()])
+    assert lake.note("profile", table) is None
+
+
 def test_a_table_without_partitions_may_be_empty(lake):
     written = lake.write("profile", CITIES, ibis.memtable([], schema=CITIES.schema), [()])
     assert written.rows == 0

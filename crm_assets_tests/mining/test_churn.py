@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crm_assets.mining import churn_training
 from crm_assets.mining.churn import (
     ChurnModel,
     churn_labels,
@@ -96,6 +97,17 @@ def test_random_labels_promote_nothing(frames):
 
 def test_threads_change_nothing(frames, trained):
     assert train_churn(*frames, MONTH, threads=1).model == trained.model
+
+
+def test_threads_within_a_fit_change_nothing(frames, trained, monkeypatch):
+    monkeypatch.setattr(churn_training, "useful_threads", lambda rows, threads: threads)
+    assert train_churn(*frames, MONTH, threads=6).model == trained.model
+
+
+def test_days_may_be_dates_or_timestamps(frames, trained):
+    features, labels = frames
+    stamped = features.assign(as_of=pd.to_datetime(features["as_of"]).astype("datetime64[us]"))
+    assert train_churn(stamped, labels, MONTH).model == trained.model
 
 
 def test_a_column_without_values_is_no_obstacle(frames):

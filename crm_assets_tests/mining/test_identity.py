@@ -11,7 +11,6 @@ from crm_assets.contracts.canonical import CUSTOMERS
 from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.mining.identity import (
     BEGINNING,
-    as_persons,
     due_model,
     find_identity,
     has_personal_values,
@@ -115,6 +114,18 @@ def test_a_record_that_is_corrected_leaves_the_person_on_that_day(find):
     assert found.ledger[found.ledger["event"] == "split"]["export_date"].tolist() == [LATER]
 
 
+def test_a_record_that_joins_later_holds_from_its_first_export(find):
+    lee = {"full_name": "Ann Lee", "email": "ann@x.com"}
+    found = find([("a", DAY, lee), ("b", DAY, lee), ("c", LATER, lee), ("d", LATER, {"full_name": "Bo King"})])
+    rows = found.members.sort_values("customer_id")
+    assert rows[["customer_id", "person_id", "valid_from"]].values.tolist() == [
+        ["a", "a", BEGINNING],
+        ["b", "a", BEGINNING],
+        ["c", "a", LATER],
+        ["d", "d", BEGINNING],
+    ]
+
+
 def test_people_decide_against_and_without_evidence(find):
     lee = {"full_name": "Ann Lee", "email": "ann@x.com"}
     rows = [("a", DAY, lee), ("b", DAY, lee), ("c", DAY, {"full_name": "Bo King"})]
@@ -152,23 +163,6 @@ def test_nothing_personal_is_found_at_once():
 
 def members(*rows):
     return ibis.memtable(pd.DataFrame(rows, columns=list(IDENTITY_MEMBERS.by_name)), schema=IDENTITY_MEMBERS.schema)
-
-
-def test_downstream_counts_the_persons_of_its_day():
-    rows = ibis.memtable({"customer_id": ["a", "b", "x", None], "amount": [1, 2, 3, 4]})
-    known = members(("a", "a", BEGINNING, None), ("b", "b", BEGINNING, LATER), ("b", "a", LATER, None))
-
-    def persons(day):
-        frame = as_persons(rows, known, day).order_by("amount").to_pandas()
-        return frame["customer_id"].fillna("nobody").tolist()
-
-    assert persons(DAY) == ["a", "b", "x", "nobody"]
-    assert persons(LATER) == ["a", "a", "x", "nobody"]
-    dated = ibis.memtable(
-        {"as_of": [DAY, LATER], "customer_id": ["b", "b"]}, schema={"as_of": "date", "customer_id": "string"}
-    )
-    assert as_persons(dated, known, "as_of").order_by("as_of").to_pandas()["customer_id"].tolist() == ["b", "a"]
-    assert as_persons(dated, members(), "as_of").order_by("as_of").to_pandas()["customer_id"].tolist() == ["b", "b"]
 
 
 def test_the_newest_value_survives_unless_a_source_is_trusted_more():

@@ -1,13 +1,15 @@
-"""Itemsets counted in the engine, against hand-counted baskets, brute force and mlxtend."""
+"""Itemsets counted over bit vectors and in the engine, against hand-counted baskets, brute force and mlxtend."""
 
 from collections import Counter
 from itertools import combinations
+from random import Random
 
 import ibis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crm_assets.mining import basket_bits
 from crm_assets.mining.itemsets import count_for_share, count_itemsets, frequent_itemsets
 
 BASKETS = {
@@ -19,6 +21,14 @@ BASKETS = {
 }
 SCHEMA = {"basket_id": "string", "item": "string"}
 CONNECTION = ibis.duckdb.connect()
+
+
+@pytest.fixture(autouse=True, params=["bit vectors", "engine"])
+def way(request, monkeypatch):
+    """Every test counts both ways."""
+    if request.param == "engine":
+        monkeypatch.setattr(basket_bits, "LIMIT_BYTES", -1)
+    return request.param
 
 
 def basket_table(baskets):
@@ -151,6 +161,39 @@ def test_random_baskets_give_what_brute_force_gives(baskets, minimum_count, max_
     expected = brute_force(baskets, minimum_count, max_length)
     assert frequent_itemsets(table, minimum_count, max_length).counts == expected
     assert count_itemsets(table, expected).counts == expected
+
+
+def test_sets_of_many_overlapping_baskets_are_not_mixed_up():
+    random = Random(7)
+    weights = [20 - number for number in range(20)]
+    baskets = {
+        str(number): sorted(set(random.choices("abcdefghijklmnopqrst", weights, k=random.randint(2, 12))))
+        for number in range(120)
+    }
+    expected = brute_force(baskets, 5, 5)
+    lengths = Counter(map(len, expected))
+    assert lengths[3] > lengths[4] > lengths[5] > 0  # fewer sets of a length than prefixes they grew from
+    table = basket_table(baskets)
+    assert frequent_itemsets(table, 5, 5).counts == expected
+    assert count_itemsets(table, expected).counts == expected
+
+
+def test_vectors_that_would_not_fit_are_not_made(way, monkeypatch):
+    made = []
+    monkeypatch.setattr(basket_bits, "frequent_sets", lambda *given: made.append(given) or [])
+    frequent_itemsets(basket_table(BASKETS), 2)
+    assert bool(made) == (way == "bit vectors")
+    assert basket_bits.fits(items=1_000, baskets=1_000_000, pairs=10_000_000) == (way == "bit vectors")
+    assert not basket_bits.fits(items=1_000, baskets=10_000_000, pairs=10_000_000)
+    assert not basket_bits.fits(items=10, baskets=100_000_000, pairs=100_000_000)
+    assert not basket_bits.fits(items=10_000, baskets=10_000, pairs=100_000)
+
+
+def test_baskets_and_items_may_be_numbers():
+    rows = {"basket_id": [1, 1, 2, 2, 3], "item": [7, 9, 7, 9, 7]}
+    table = CONNECTION.create_table("numbers", ibis.memtable(rows).to_pyarrow(), overwrite=True, temp=True)
+    assert frequent_itemsets(table, 2).counts == {(7,): 3, (9,): 2, (7, 9): 2}
+    assert count_itemsets(table, [(9, 7)]).counts == {(7,): 3, (9,): 2, (7, 9): 2}
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

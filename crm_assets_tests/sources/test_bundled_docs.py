@@ -26,3 +26,8 @@ def test_every_header_of_a_bundled_mapping_is_on_its_page(name):
             missing += [header for header in headers if f"`{header}`" not in page]
             missing += [glob for glob in part.files if f"`{glob}`" not in page]
     assert not missing
+
+
+def test_the_worked_example_on_the_page_of_sources_is_the_file():
+    example = PAGE.parent / "examples" / "online_retail.yaml"
+    assert example.read_text("utf-8") in (PAGE.parent / "sources.md").read_text("utf-8")
