@@ -23,9 +23,10 @@ from crm_assets.mining.cross_sell import basket_items, cross_sell_rules
 from crm_assets.mining.customer_days import customer_days
 from crm_assets.mining.deliveries import deleted_days, deletions, delivered_days, shared_days
 from crm_assets.mining.features import customer_features
-from crm_assets.mining.identity import as_persons, deliveries_of, has_personal_values, record_versions
-from crm_assets.mining.identity_survivors import surviving_customers
+from crm_assets.mining.identity import deliveries_of, has_personal_values, record_versions
+from crm_assets.mining.identity_survivors import surviving_customers, surviving_versions
 from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
+from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
 from crm_assets.mining.segments import customer_segments
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
@@ -125,23 +126,40 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     category_features: lambda t: iter([category_features(t("clean_transactions"), t("clean_products"), MONTH_ENDS)]),
     union: lambda t: iter([union([t("measures"), t("measures")])]),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
-    realised_outcomes: lambda t: iter([realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60)]),
+    realised_outcomes: lambda t: iter(
+        [
+            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60),
+            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60, Persons.of(t("members"))),
+        ]
+    ),
     deliveries_of: lambda t: iter([deliveries_of(t("validated_customers"))]),
     has_personal_values: lambda t: iter(
         [has_personal_values(t("clean_customers")), has_personal_values(t("clean_customers").limit(0))]
     ),
     record_versions: lambda t: iter([record_versions(t("clean_customers"), t("deliveries"))]),
-    as_persons: lambda t: iter(
-        [
-            as_persons(t("clean_transactions"), t("members"), LAST_DAY),
-            as_persons(t("scores"), t("members"), "as_of"),
-        ]
-    ),
     surviving_customers: lambda t: iter(
         [
             surviving_customers(t("customers_current"), t("members"), t("deliveries")),
             surviving_customers(t("customers_current"), t("members"), t("deliveries"), ["web", "crm"]),
         ]
+    ),
+    surviving_versions: lambda t: iter(
+        [
+            surviving_versions(
+                t("clean_customers"), t("members").drop("valid_from", "valid_to"), t("validated_customers"), days, order
+            )
+            for days, order in (([date(2024, 4, 30)], []), ([date(2024, 7, 8), date(2024, 7, 15)], ["web", "crm"]))
+        ]
+    ),
+    Persons.of.__func__: lambda t: iter([Persons.of(t("members")).spans, Persons.of(t("members").limit(0)).spans]),
+    Persons.rows: lambda t: iter([Persons.of(t("members")).rows(t("clean_transactions"), day) for day in MONTH_ENDS]),
+    Persons.customer_days: lambda t: iter([Persons.of(t("members")).customer_days(t("customer_days"), LAST_DAY)]),
+    Persons.customer_days_of: lambda t: (
+        rows for _, rows in Persons.of(t("members")).customer_days_of(t("customer_days"), MONTH_ENDS)
+    ),
+    Persons.contacts: lambda t: iter([Persons.of(t("members")).contacts(t("clean_contacts"), LAST_DAY)]),
+    Persons.customers: lambda t: iter(
+        [Persons.of(t("members")).customers(t("clean_customers"), t("validated_customers"), [LAST_DAY], ["web"])]
     ),
     basket_items: lambda t: iter(
         [
@@ -169,12 +187,17 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
 
 
 def functions_on_tables() -> Iterator[Callable[..., Any]]:
-    """Every public function of `mining` with a parameter that is an Ibis table, or several."""
+    """Every public function of `mining`, or method of a public class, with a parameter that is an Ibis table."""
     for found in pkgutil.iter_modules(mining.__path__):
         module = importlib.import_module(f"{mining.__name__}.{found.name}")
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if not name.startswith("_") and function.__module__ == module.__name__ and _takes_tables(function):
-                yield function
+        own = [item for _, item in _public(module) if getattr(item, "__module__", None) == module.__name__]
+        classes = [item for item in own if inspect.isclass(item)]
+        methods = [inspect.unwrap(getattr(item, "__func__", item)) for kind in classes for _, item in _public(kind)]
+        yield from (item for item in (*own, *methods) if inspect.isfunction(item) and _takes_tables(item))
+
+
+def _public(place: object) -> list[tuple[str, Any]]:
+    return [(name, item) for name, item in vars(place).items() if not name.startswith("_")]
 
 
 def _takes_tables(function: Callable[..., Any]) -> bool:

@@ -1,7 +1,7 @@
 """Whether two engines gave the same: every value equal, floating-point numbers to 1e-9 of their size."""
 
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import ibis.expr.types as ir
@@ -11,11 +11,16 @@ from ibis.expr.schema import Schema
 
 RELATIVE = 1e-9
 
-Part = tuple[dict[str, str], list[tuple[Any, ...]]]
-"""Column types, and rows in an order of their own."""
+
+@dataclass(frozen=True)
+class Rows:
+    """Column types, and rows in an order of their own."""
+
+    types: dict[str, str]
+    rows: list[tuple[Any, ...]]
 
 
-def comparable(result: Any) -> dict[str, Part | Any]:
+def comparable(result: Any) -> dict[str, Any]:
     """What a function gave, by name, as plain values."""
     if isinstance(result, ir.Table):
         return {"table": _rows(result.to_pyarrow())}
@@ -35,11 +40,11 @@ def difference(left: dict[str, Any], right: dict[str, Any]) -> str | None:
         return f"parts {sorted(left)} and {sorted(right)}"
     for part, one in left.items():
         other = right[part]
-        if not isinstance(one, tuple):
+        if not isinstance(one, Rows):
             if one != other:
                 return f"{part}: {one!r} and {other!r}"
             continue
-        (types, rows), (other_types, other_rows) = one, other
+        types, rows, other_types, other_rows = one.types, one.rows, other.types, other.rows
         if types != other_types:
             return f"{part}: types {set(types.items()) ^ set(other_types.items())}"
         if len(rows) != len(other_rows):
@@ -53,13 +58,13 @@ def difference(left: dict[str, Any], right: dict[str, Any]) -> str | None:
     return None
 
 
-def _rows(table: pa.Table) -> Part:
+def _rows(table: pa.Table) -> Rows:
     types = {name: str(dtype) for name, dtype in Schema.from_pyarrow(table.schema).items()}
     rows = [tuple(row.values()) for row in table.to_pylist()]
     # Numbers that may differ in their last digits come last.
     exact = [n for n, field in enumerate(table.schema) if not pa.types.is_floating(field.type)]
     rest = [n for n in range(table.num_columns) if n not in exact]
-    return types, sorted(rows, key=lambda row: tuple(_sortable(row[n]) for n in (*exact, *rest)))
+    return Rows(types, sorted(rows, key=lambda row: tuple(_sortable(row[n]) for n in (*exact, *rest))))
 
 
 def _sortable(value: Any) -> tuple[bool, str]:

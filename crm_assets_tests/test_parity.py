@@ -20,13 +20,14 @@ from crm_assets.lake.engine import Engine
 from crm_assets.lake.spark_engine import SparkEngine
 from crm_assets_tests.parity_calls import CALLS, DERIVED, functions_on_tables
 from crm_assets_tests.parity_compare import comparable, difference
+from crm_assets_tests.parity_expressions import AGGREGATES, EXPRESSIONS, TABLES, VALUES
 from crm_assets_tests.parity_tables import Tables
 
 CLUSTER = "local-cluster[2,1,1024]"
 CONF = {
     "spark.driver.memory": "1g",
     "spark.executor.memory": "1g",
-    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.shuffle.partitions": "2",
     "spark.ui.showConsoleProgress": "false",
 }
 
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
+    return f"{function.__module__.rsplit('.', 1)[-1]}.{function.__qualname__}"
 
 
 FOUND = sorted(functions_on_tables(), key=name_of)
@@ -51,6 +52,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Pa
     folder = tmp_path_factory.mktemp("tables")
     for name, table in Tables().arrow.items():
         parquet.write_table(table, folder / f"{name}.parquet")
+    parquet.write_table(VALUES, folder / "values.parquet")
     for name, make in DERIVED.items():
         engine.write_file(make(reader(engine, folder)), folder / f"{name}.parquet", [])
     return folder
@@ -81,3 +83,19 @@ def test_a_function_gives_the_same_on_both_engines(
     found = [comparable(result) for result in CALLS[function](reader(spark, tables))]
     assert [difference(one, other) for one, other in zip(expected, found, strict=True)] == [None] * len(expected)
     assert any(expected), "no result to compare"
+
+
+@needs_spark
+@pytest.mark.parametrize("meaning", [*EXPRESSIONS, *AGGREGATES, *TABLES])
+def test_an_expression_means_the_same_on_both_engines(
+    meaning: str, tables: Path, engine: DuckDBEngine, spark: SparkEngine
+) -> None:
+    def ask(values: ir.Table) -> ir.Table:
+        if meaning in EXPRESSIONS:
+            return values.select("key", "money", **EXPRESSIONS[meaning](values))
+        if meaning in AGGREGATES:
+            return values.group_by("key").agg(**AGGREGATES[meaning](values))
+        return TABLES[meaning](values)
+
+    expected, found = (comparable(ask(reader(each, tables)("values"))) for each in (engine, spark))
+    assert difference(expected, found) is None

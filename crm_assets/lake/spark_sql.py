@@ -10,6 +10,7 @@ that an engine never answers differently in silence:
 - Rounding floats, and casting them to decimals, goes by the binary value and not by the digits it is printed with.
 - Quotients of decimals are floats.
 - Nulls sort last. NaN is not null. A count where nothing holds is 0, a list where nothing holds is null.
+- Distinct rows that are sorted are as distinct as others.
 - Ordered aggregates take the order they are given; without an order, first and last are refused.
 - Lower case is one letter for one letter; upper case, which Spark spells out, is refused.
 - White space in patterns is ASCII without the vertical tab. Patterns write groups as ``\1``.
@@ -31,15 +32,34 @@ import sqlglot as sg
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import NULL, SQLGlotCompiler
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
+from ibis.backends.sql.rewrites import Select
+from ibis.common.patterns import replace
 
 _RE2_SPACE = r"\t\n\f\r "
 _SPACE = re.compile(r"\\(.)|\[\^?\]?|\]", re.DOTALL)
+
+
+@replace(Select)
+def sort_after_distinct(_: Any) -> Any:
+    """Sort distinct rows in a query around them: Spark knows no qualified names there.
+
+    Ibis's own rewrite takes the columns of the filter into what must be distinct, and so gives rows twice.
+    """
+    if not (_.distinct and _.sort_keys):
+        return _
+    inner = _.copy(sort_keys=())
+    fields = {name: ops.Field(inner, name) for name in inner.values}
+    known = {value: fields[name] for name, value in inner.values.items()}
+    keys = tuple(key.replace(known, filter=ops.Value) for key in _.sort_keys)
+    return Select(inner, selections=fields, sort_keys=keys)
 
 
 class SparkCompiler(PySparkCompiler):
     """From Ibis expressions to Spark SQL, with DuckDB's meaning."""
 
     __slots__ = ()
+
+    post_rewrites = (sort_after_distinct,)
 
     # Numbers
 
@@ -145,9 +165,8 @@ class SparkCompiler(PySparkCompiler):
             raise com.UnsupportedOperationError(f"{type(op).__name__} without order_by depends on the engine")
         keys = {f"k{number}": key.this for number, key in enumerate(order_by)}
         row = sge.Struct.from_arg_list([value.as_(name) for name, value in (keys | {"v": arg}).items()])
-        conditions = [arg.is_(sg.not_(NULL))] if not include_null else []
-        kept = sg.and_(*conditions, *([where] if where is not None else []))
-        rows = self.f.anon.collect_list(self.if_(kept, row, NULL) if conditions or where is not None else row)
+        conditions = [*([] if include_null else [arg.is_(sg.not_(NULL))]), *([] if where is None else [where])]
+        rows = self.f.anon.collect_list(self.if_(sg.and_(*conditions), row, NULL) if conditions else row)
         left, right = sg.to_identifier("here"), sg.to_identifier("there")
         cases = [
             case
