@@ -59,7 +59,8 @@ def difference(left: dict[str, Any], right: dict[str, Any]) -> str | None:
 
 
 def _rows(table: pa.Table) -> Rows:
-    types = {name: str(dtype) for name, dtype in Schema.from_pyarrow(table.schema).items()}
+    # Whether a file says that a column has no nulls is up to who writes it.
+    types = {name: str(dtype).removeprefix("!") for name, dtype in Schema.from_pyarrow(table.schema).items()}
     rows = [tuple(row.values()) for row in table.to_pylist()]
     # Numbers that may differ in their last digits come last.
     exact = [n for n, field in enumerate(table.schema) if not pa.types.is_floating(field.type)]

@@ -21,7 +21,7 @@ VALUES = pa.table(
         "money": pa.array(list(map(Decimal, ["2.5", "-2.5", "0.0001", "1.5", "3.5", "0"])), pa.decimal128(18, 4)),
         "day": [date(2024, 1, 31), date(2024, 2, 29), None, date(2023, 12, 31), date(2024, 3, 31), date(1970, 1, 1)],
         "at": [datetime(2024, 3, 31, 0, 59), datetime(2024, 3, 31, 1), None, *[datetime(2024, 10, 27, 0, 30)] * 3],
-        "text": ["ΑΣ İI ẞß", " a\u000bb \t c ", "", None, "it's \\1 $1", "茶"],
+        "text": ["ΑΣ İI ẞß", " a\u000bb \t c ", "", None, "it's \\1 $1", "\vfoo of va\f"],
     }
 )
 
@@ -52,7 +52,16 @@ EXPRESSIONS: Mapping[str, Callable[[ir.Table], Columns]] = {
         "b": local_day(t["at"], "Asia/Shanghai"),
         "c": local_day(t["at"], "UTC"),
     },
-    "text is lower case": lambda t: {"a": t.text.lower(), "b": t.text.strip(), "c": t.text.length()},
+    "text is lower case": lambda t: {
+        "a": t.text.lower(),
+        "b": t.text.strip(),
+        "c": t.text.length(),
+        "d": t.text.lstrip(),
+        "e": t.text.rstrip(),
+    },
+    "letters of literals are kept": lambda t: {
+        f"a{number}": t.text.concat(letter) for number, letter in enumerate("\a\b\f\n\r\t\v\\'\"%_`$\u00a0茶𝒳")
+    },
     "patterns are replaced": lambda t: {
         "a": t.text.re_replace(r"\s+", " "),
         "b": t.text.re_replace(r"[\s().-]", "_"),

@@ -13,6 +13,7 @@ that an engine never answers differently in silence:
 - Distinct rows that are sorted are as distinct as others.
 - Ordered aggregates take the order they are given; without an order, first and last are refused.
 - Lower case is one letter for one letter; upper case, which Spark spells out, is refused.
+- White space around text is ASCII, and no letter: sqlglot writes a form feed so that Spark reads an f.
 - White space in patterns is ASCII without the vertical tab. Patterns write groups as ``\1``.
 - JSON keeps fields that are null.
 - Hashes differ; a digest, such as MD5, does not.
@@ -22,6 +23,7 @@ of joins mean the same on both already.
 """
 
 import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +37,7 @@ from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 from ibis.backends.sql.rewrites import Select
 from ibis.common.patterns import replace
 
+_UNKNOWN_ESCAPES = re.compile("([\a\b\f\v])")
 _RE2_SPACE = r"\t\n\f\r "
 _SPACE = re.compile(r"\\(.)|\[\^?\]?|\]", re.DOTALL)
 
@@ -60,6 +63,8 @@ class SparkCompiler(PySparkCompiler):
     __slots__ = ()
 
     post_rewrites = (sort_after_distinct,)
+    SIMPLE_OPS: Mapping[Any, str] = {}
+    """None besides the parent's, which would otherwise be put over the methods here."""
 
     # Numbers
 
@@ -182,6 +187,24 @@ class SparkCompiler(PySparkCompiler):
 
     # Text
 
+    def visit_NonNullLiteral(self, op: ops.Literal, *, value: Any, dtype: dt.DataType) -> Any:
+        """A literal; text with letters that sqlglot writes as escapes which Spark does not know is put together."""
+        if dtype.is_string() and _UNKNOWN_ESCAPES.search(value):
+            return _text(self, value)
+        return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def visit_Strip(self, op: ops.Strip, *, arg: Any) -> Any:
+        """Text without ASCII white space around it."""
+        return self.f.anon.btrim(arg, _text(self, string.whitespace))
+
+    def visit_LStrip(self, op: ops.LStrip, *, arg: Any) -> Any:
+        """Text without ASCII white space before it."""
+        return sge.Trim(this=arg, expression=_text(self, string.whitespace), position="LEADING")
+
+    def visit_RStrip(self, op: ops.RStrip, *, arg: Any) -> Any:
+        """Text without ASCII white space after it."""
+        return sge.Trim(this=arg, expression=_text(self, string.whitespace), position="TRAILING")
+
     def visit_Lowercase(self, op: ops.Lowercase, *, arg: Any) -> Any:
         """Lower case, one letter for one: Java's depends on a letter's place in the word, and spells one letter out."""
         return self.f.lower(self.f.translate(arg, "İΣ", "iσ"))
@@ -220,6 +243,13 @@ def _time_zone(compiler: SparkCompiler, op: Any, zone: Any, **moment: Any) -> An
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {"timezone": _time_zone}
+
+
+def _text(compiler: SparkCompiler, value: str) -> Any:
+    parts = [part for part in _UNKNOWN_ESCAPES.split(value) if part]
+    return compiler.f.concat(
+        *(compiler.f.anon.char(ord(part)) if _UNKNOWN_ESCAPES.fullmatch(part) else sge.convert(part) for part in parts)
+    )
 
 
 def _field(row: Any, name: str) -> Any:
