@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Processes that share the tests; the engine of each may take 2 GB.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test dev lint types validate bench docs clean
@@ -22,7 +24,7 @@ demo: $(INSTALLED)  ## Run everything on a year of real retail data, into ./data
 	$(BIN)/crm-assets demo
 
 test: $(INSTALLED)  ## Run the tests.
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 dev: $(INSTALLED)  ## Start Dagster's UI and daemon at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml

@@ -1,5 +1,10 @@
 """Fixtures that tests of several folders share."""
 
+import fcntl
+import gc
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,9 @@ from crm_assets.lake.layout import Lake
 from crm_assets.lake.warehouse import Warehouse
 from crm_assets.settings import write_settings
 from crm_assets_tests import shop
+
+# Definitions and queries are many small objects that live long: looking through them all often costs a tenth of a run.
+gc.set_threshold(100_000, 50, 100)
 
 CRM_MAPPING = """
 source: crm
@@ -58,8 +66,52 @@ def workspace(tmp_path):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small shop with every export ingested, scored as of the historical export's day and the newest; read only."""
-    home = tmp_path_factory.mktemp("finished")
-    shop.lay_down(home)
-    write_settings(home, end_date=shop.LAST_DAY)
-    shop.run_all(home, shop.HISTORY_ENDS, shop.LAST_DAY)
+
+    def make(home: Path) -> None:
+        shop.lay_down(home)
+        write_settings(home, end_date=shop.LAST_DAY)
+        shop.run_all(home, shop.HISTORY_ENDS, shop.LAST_DAY)
+
+    return made_once(tmp_path_factory, "finished", make)
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop that saw the historical export only, run as of its day by the command line; read only.
+
+    What the command printed is in `printed.txt`.
+    """
+
+    def make(home: Path) -> None:
+        shop.lay_down(home)
+        for day in (home / "exports" / "shop").iterdir():
+            if day.name > shop.HISTORY_ENDS.isoformat():
+                shutil.rmtree(day)
+        write_settings(home, end_date=shop.LAST_DAY)
+        result = shop.crm_assets(home, "run", "--as-of", str(shop.HISTORY_ENDS))
+        assert result.exit_code == 0, result.stderr
+        (home / "printed.txt").write_text(result.stdout, "utf-8")
+
+    return made_once(tmp_path_factory, "history", make)
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` filled, the same one for every process that runs a part of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    home, made = base / name, base / f".{name}.made"
+    with (base / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir()
+            make(home)
+            made.touch()
     return home
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first, so that processes that share the files end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

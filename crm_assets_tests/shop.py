@@ -1,11 +1,15 @@
 """A small made-up shop: exports with a mapping, as a user would drop them, for tests of the whole chain."""
 
 import random
+import shutil
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from crm_assets.automation.instance import open_instance
+from typer.testing import CliRunner, Result
+
+from crm_assets.automation.instance import INSTANCE_FILE, open_instance
+from crm_assets.cli import app
 from crm_assets.runs import Runs
 from crm_assets.settings import load_settings
 
@@ -93,3 +97,27 @@ def run_all(home: Path, *days: date) -> None:
         runs.ingest()
         runs.clean()
         runs.score(days or [runs.newest_day()])
+
+
+def crm_assets(home: Path, *arguments: str) -> Result:
+    """What a person types, in this process."""
+    return CliRunner().invoke(app, [*arguments], env={"CRM_HOME": str(home), "COLUMNS": "200"})
+
+
+def ingest(home: Path) -> list[str]:
+    """Ingest what landed, and give the keys of the deliveries."""
+    with open_instance(home) as instance:
+        return Runs(load_settings(home), instance, lambda doing: None).ingest()
+
+
+def copy_of(home: Path, to: Path) -> Path:
+    """The workspace somewhere else, with an instance and a warehouse of its own."""
+    shutil.copytree(home, to, ignore=shutil.ignore_patterns("dagster", "warehouse.duckdb*", ".spill"))
+    return to
+
+
+def copy_with_history(home: Path, to: Path) -> Path:
+    """The workspace somewhere else, whose instance knows the runs so far."""
+    # The instance's file names its folder, and is written anew.
+    shutil.copytree(home, to, ignore=shutil.ignore_patterns(INSTANCE_FILE, "warehouse.duckdb*", ".spill"))
+    return to

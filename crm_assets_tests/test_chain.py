@@ -13,15 +13,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from typer.testing import CliRunner
 
 from crm_assets.automation.instance import open_instance
-from crm_assets.cli import app
+from crm_assets.definitions import warehouse_of
 from crm_assets.runs import NothingLandedError, Runs
 from crm_assets.settings import load_settings, write_settings
 from crm_assets_tests import shop
 
 PAST_DAY = shop.HISTORY_ENDS
+MOVED_FROM, MOVED_TO = "2024-06-28", "2024-06-27"
 RUN = [sys.executable, "-m", "crm_assets.cli", "run"]
 TABLES = (
     "validated.transactions",
@@ -55,22 +55,35 @@ def digests(home: Path, day: date) -> dict[str, str]:
     return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def copy_of(home: Path, to: Path) -> Path:
-    """The workspace somewhere else, with an instance and a warehouse of its own."""
-    shutil.copytree(home, to, ignore=shutil.ignore_patterns("dagster", "warehouse.duckdb*", ".spill"))
-    return to
+@pytest.fixture(scope="module")
+def corrected(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished shop after two exports came again: one with a new amount and a bad row, one a day earlier; read only.
+
+    They are ingested and cleaned, and nothing is scored.
+    """
+    home = shop.copy_of(finished, tmp_path_factory.mktemp("corrected") / "home")
+    newest, moved = (home / "exports" / "shop" / day / "orders.csv" for day in (str(shop.LAST_DAY), MOVED_FROM))
+    header, *lines = newest.read_text("utf-8").splitlines()
+    order, customer, sku, at, *_ = lines[0].split(",")
+    bad = f"broken,{customer},{sku},{at},many,1.00"
+    newest.write_text("\n".join([header, f"{order},{customer},{sku},{at},9,99.00", *lines[1:], bad]), "utf-8")
+    moved.write_text(moved.read_text("utf-8").replace(MOVED_FROM, MOVED_TO), "utf-8")
+    with open_instance(home) as instance:
+        runs = Runs(load_settings(home), instance, lambda doing: None)
+        runs.ingest()
+        runs.clean()
+    return home
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace that saw the historical export only, scored as of its day."""
-    home = tmp_path_factory.mktemp("history")
-    shop.lay_down(home)
-    later = [day for day in (home / "exports" / "shop").iterdir() if day.name > PAST_DAY.isoformat()]
-    for day in later:
-        shutil.rmtree(day)
+def rejected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop whose mapping is wrong in two columns of the order lines, ingested; read only."""
+    home = tmp_path_factory.mktemp("rejected")
+    shop.lay_down(home, customers=5)
+    wrong = shop.MAPPING.replace("quantity: quantity", "quantity: {sql: \"quantity || ' pcs'\"}")
+    (home / "sources" / "shop.yaml").write_text(wrong.replace("amount: amount", "amount: amonut"), "utf-8")
     write_settings(home, end_date=shop.LAST_DAY)
-    shop.run_all(home, PAST_DAY)
+    shop.ingest(home)
     return home
 
 
@@ -105,7 +118,7 @@ def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished:
 
 
 def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> None:
-    home = copy_of(finished, tmp_path / "home")
+    home = shop.copy_of(finished, tmp_path / "home")
     before = digests(home, PAST_DAY)
     shutil.rmtree(home / "models")
     shop.run_all(home, PAST_DAY)
@@ -114,76 +127,58 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
 
 
 def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:
-    home = copy_of(finished, tmp_path / "home")
+    home = shop.copy_of(finished, tmp_path / "home")
     os.utime(home / "exports" / "shop" / shop.LAST_DAY.isoformat() / "orders.csv")
     shop.run_all(home)
     now, before = contents(home), contents(finished)
     assert [table for table in TABLES if now[table] != before[table]] == []
 
 
-def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(finished: Path, tmp_path: Path) -> None:
-    home = copy_of(finished, tmp_path / "home")
-    folder = home / "exports" / "shop" / shop.LAST_DAY.isoformat()
-    header, *lines = (folder / "orders.csv").read_text("utf-8").splitlines()
-    order, customer, sku, at, *_ = lines[0].split(",")
-    bad = f"broken,{customer},{sku},{at},many,1.00"
-    (folder / "orders.csv").write_text("\n".join([header, f"{order},{customer},{sku},{at},9,99.00", *lines[1:], bad]))
-    shop.run_all(home)
-    assert one(home, f"SELECT max(amount) FROM clean.transactions WHERE order_id = '{order}'") == 99
-    assert one(home, "SELECT reasons FROM quality.quarantine") == ["quantity: 'many' is not a number"]
-    delivered = one(home, "SELECT count(*) FROM raw.transactions")
-    assert delivered == one(home, "SELECT count(*) FROM validated.transactions") + 1
+def test_a_corrected_row_replaces_the_old_one_and_a_bad_one_is_named(corrected: Path) -> None:
+    path = corrected / "exports" / "shop" / str(shop.LAST_DAY) / "orders.csv"
+    order = path.read_text("utf-8").splitlines()[1].split(",")[0]
+    assert one(corrected, f"SELECT max(amount) FROM clean.transactions WHERE order_id = '{order}'") == 99
+    assert one(corrected, "SELECT reasons FROM quality.quarantine") == ["quantity: 'many' is not a number"]
+    delivered = one(corrected, "SELECT count(*) FROM raw.transactions")
+    assert delivered == one(corrected, "SELECT count(*) FROM validated.transactions") + 1
 
 
 def test_a_line_that_a_corrected_export_moved_to_another_day_is_gone_from_the_old_one(
-    finished: Path, tmp_path: Path
+    finished: Path, corrected: Path
 ) -> None:
-    home = copy_of(finished, tmp_path / "home")
-    path = home / "exports" / "shop" / shop.LAST_DAY.isoformat() / "orders.csv"
-    path.write_text(path.read_text("utf-8").replace(shop.LAST_DAY.isoformat(), "2024-06-29"), "utf-8")
-    count = "SELECT count(*) FROM clean.transactions WHERE day >= DATE '2024-06-29'"
-    before = one(finished, count)
-    shop.run_all(home)
-    assert one(home, count) == before
-    assert one(home, f"SELECT count(*) FROM clean.transactions WHERE day = DATE '{shop.LAST_DAY}'") == 0
+    both = f"SELECT count(*) FROM clean.transactions WHERE day IN (DATE '{MOVED_FROM}', DATE '{MOVED_TO}')"
+    old = f"SELECT count(*) FROM clean.transactions WHERE day = DATE '{MOVED_FROM}'"
+    assert one(corrected, both) == one(finished, both)
+    assert one(corrected, old) == 0
+    assert one(finished, old) > 0
 
 
-def test_a_mapping_that_names_a_missing_column_rejects_its_rows_with_the_nearest_name(tmp_path: Path) -> None:
-    shop.lay_down(tmp_path, customers=5)
-    mapping = tmp_path / "sources" / "shop.yaml"
-    mapping.write_text(mapping.read_text("utf-8").replace("amount: amount", "amount: amonut"), "utf-8")
-    write_settings(tmp_path, end_date=shop.LAST_DAY)
-    ingest(tmp_path)
+def test_a_mapping_that_names_a_missing_column_rejects_its_rows_with_the_nearest_name(rejected: Path) -> None:
     reasons = "SELECT DISTINCT array_to_string(reasons, '|') FROM quality.quarantine WHERE table_name = 'transactions'"
-    assert "no column 'amonut'; did you mean 'amount'" in one(tmp_path, reasons)
-    assert one(tmp_path, "SELECT count(*) FROM validated.transactions") == 0
+    with duckdb.connect(str(rejected / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = [text for (text,) in warehouse.execute(reasons).fetchall()]
+    assert found
+    assert all("no column 'amonut'; did you mean 'amount'" in text for text in found)
+    assert one(rejected, "SELECT count(*) FROM validated.transactions") == 0
 
 
-def test_rows_leave_quarantine_once_the_mapping_is_corrected_though_the_exports_are_gone(tmp_path: Path) -> None:
-    shop.lay_down(tmp_path, customers=5)
-    mapping, good = tmp_path / "sources" / "shop.yaml", shop.MAPPING
-    mapping.write_text(good.replace("quantity: quantity", "quantity: {sql: \"quantity || ' pcs'\"}"), "utf-8")
-    write_settings(tmp_path, end_date=shop.LAST_DAY)
-    ingest(tmp_path)
+def test_rows_leave_quarantine_once_the_mapping_is_corrected_though_the_exports_are_gone(
+    rejected: Path, tmp_path: Path
+) -> None:
     lines = len(shop.order_lines(5, 7))
-    rejected = "SELECT count(*) FROM quality.quarantine WHERE table_name = 'transactions'"
-    assert one(tmp_path, rejected) == lines
-    shown = CliRunner().invoke(app, ["status"], env={"CRM_HOME": str(tmp_path), "COLUMNS": "200"}).stdout
+    in_quarantine = "SELECT count(*) FROM quality.quarantine WHERE table_name = 'transactions'"
+    assert one(rejected, in_quarantine) == lines
+    shown = shop.crm_assets(rejected, "status").stdout
     assert "quantity is not a number" in shown
     assert f"rows in quarantine: {lines:,}" in shown
-    shutil.rmtree(tmp_path / "exports")
-    mapping.write_text(good, "utf-8")
-    assert len(ingest(tmp_path)) == 6
-    assert one(tmp_path, rejected) == 0
-    assert one(tmp_path, "SELECT count(*) FROM validated.transactions") == lines
-    assert one(tmp_path, "SELECT count(*) FROM raw.transactions") == lines
-    assert ingest(tmp_path) == []
-
-
-def ingest(home: Path) -> list[str]:
-    """Ingest what landed, and give the keys of the deliveries."""
-    with open_instance(home) as instance:
-        return Runs(load_settings(home), instance, lambda _: None).ingest()
+    home = shop.copy_with_history(rejected, tmp_path / "home")
+    shutil.rmtree(home / "exports")
+    (home / "sources" / "shop.yaml").write_text(shop.MAPPING, "utf-8")
+    assert len(shop.ingest(home)) == 6
+    assert one(home, in_quarantine) == 0
+    assert one(home, "SELECT count(*) FROM validated.transactions") == lines
+    assert one(home, "SELECT count(*) FROM raw.transactions") == lines
+    assert shop.ingest(home) == []
 
 
 def test_a_day_outside_the_workspace_is_refused(finished: Path) -> None:
@@ -223,17 +218,17 @@ def test_a_run_killed_at_any_point_is_completed_by_the_next(finished: Path, tmp_
         time.sleep(chance.uniform(1.5, 8))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    for day in (PAST_DAY, shop.LAST_DAY):
-        done = subprocess.run([*RUN, "--as-of", str(day)], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    shop.run_all(home, PAST_DAY, shop.LAST_DAY)
     now, before = contents(home), contents(finished)
     assert [table for table in TABLES if now[table] != before[table]] == []
 
 
 @pytest.mark.slow
 def test_two_backfills_at_once_succeed_while_the_warehouse_is_read(finished: Path, tmp_path: Path) -> None:
-    home = copy_of(finished, tmp_path / "home")
-    shop.run_all(home)
+    home = shop.copy_of(finished, tmp_path / "home")
+    # Its new instance gets to know the deliveries.
+    assert shop.ingest(home) == []
+    warehouse_of(load_settings(home)).publish()
     environment = {**os.environ, "CRM_HOME": str(home)}
     environment.pop("DAGSTER_HOME", None)
     backfill = (
@@ -254,6 +249,7 @@ def test_two_backfills_at_once_succeed_while_the_warehouse_is_read(finished: Pat
             assert warehouse.execute("SELECT count(*) FROM clean.transactions").fetchone()[0] > 0
             assert warehouse.execute("SELECT count(*) FROM marts.customer_segments").fetchone()[0] > 0
             reads += 1
+            time.sleep(0.05)
     for process in processes:
         assert process.returncode == 0, process.stderr.read().decode()
     assert reads > 10

@@ -5,16 +5,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from typer.testing import CliRunner, Result
 
-from crm_assets.cli import app
 from crm_assets_tests import shop
+from crm_assets_tests.shop import crm_assets
 
 COUNT = "SELECT count(*) AS lines, sum(amount)::DOUBLE AS sales FROM clean.transactions"
-
-
-def crm_assets(home: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments], env={"CRM_HOME": str(home), "COLUMNS": "160"})
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +70,24 @@ def test_status_names_folders_that_no_source_explains(tmp_path: Path) -> None:
     assert "6 waiting" in result.stdout
 
 
-def test_run_prints_what_it_left(tmp_path: Path) -> None:
-    shop.lay_down(tmp_path, customers=6)
-    (tmp_path / "crm.toml").write_text(f'end_date = "{shop.LAST_DAY}"\n')
-    result = crm_assets(tmp_path, "run", "--as-of", "2024-06-20")
+def test_run_prints_what_it_left(history: Path) -> None:
+    printed = (history / "printed.txt").read_text("utf-8")
+    assert f"as of {shop.HISTORY_ENDS}" in printed
+    assert "sales" in printed
+    lines = [line for line in shop.order_lines(80, 7) if line[3][:10] <= shop.HISTORY_ENDS.isoformat()]
+    with duckdb.connect(str(history / "warehouse.duckdb"), read_only=True) as warehouse:
+        assert warehouse.execute("SELECT count(*) FROM validated.transactions").fetchone() == (len(lines),)
+        assert warehouse.execute("SELECT count(DISTINCT as_of) FROM marts.customer_segments").fetchone() == (1,)
+
+
+def test_run_as_of_a_day_before_the_newest_makes_that_day(history: Path, tmp_path: Path) -> None:
+    home = shop.copy_of(history, tmp_path / "home")
+    result = crm_assets(home, "run", "--as-of", "2024-06-20")
     assert result.exit_code == 0, result.stderr
     assert "as of 2024-06-20" in result.stdout
-    lines = len(shop.order_lines(6, 7))
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as warehouse:
-        assert warehouse.execute("SELECT count(*) FROM validated.transactions").fetchone() == (lines,)
-        assert warehouse.execute("SELECT count(DISTINCT as_of) FROM marts.customer_segments").fetchone() == (1,)
+    days = "SELECT DISTINCT as_of::VARCHAR FROM marts.customer_segments ORDER BY 1"
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        assert warehouse.execute(days).fetchall() == [("2024-06-20",), (str(shop.HISTORY_ENDS),)]
 
 
 def test_run_refuses_a_day_outside_the_workspace(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from crm_assets_tests import shop
+
 pytestmark = pytest.mark.slow
 
+COMMAND = [sys.executable, "-m", "crm_assets.cli"]
 BACKTEST = ["2017-07-31", "2017-08-31", "2017-09-30", "2017-10-31"]
 
 
@@ -19,12 +23,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "CRM_HOME": str(folder)}
     environment.pop("DAGSTER_HOME", None)
+    done = subprocess.run([*COMMAND, "demo"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "sales" in done.stdout
     # The demonstration scores two past days; any other is a backfill away.
-    for arguments in (["demo"], ["run", "--as-of", BACKTEST[0]], ["run", "--as-of", BACKTEST[1]]):
-        command = [sys.executable, "-m", "crm_assets.cli", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "sales" in done.stdout
+    shop.run_all(folder, *map(date.fromisoformat, BACKTEST[:2]))
     return folder
 
 

@@ -16,7 +16,7 @@ from crm_assets.assets.clean import every_delivery
 from crm_assets.contracts.canonical import CUSTOMERS
 from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.category_features import union
+from crm_assets.mining.as_of_days import union
 from crm_assets.mining.features import customer_features
 from crm_assets.mining.persons import Persons
 

@@ -11,6 +11,7 @@ power failure at most the last events, and the database stays whole (https://www
 """
 
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+import dagster as dg
 import sqlalchemy as db
-from dagster import EventLogEntry
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
@@ -51,10 +52,36 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
         with self._db_lock:
             engine = _engine(self.conn_string_for_shard(shard))
             if shard not in self._initialized_dbs:
-                self._initdb(engine)
+                self._make_tables(shard, engine)
                 self._initialized_dbs.add(shard)
             with engine.connect() as connection, connection.begin():
                 yield connection
+
+    def _make_tables(self, shard: str, engine: db.Engine) -> None:
+        """The tables of one database: a new run's are copied, since making them takes longer than many a step."""
+        path = Path(self.path_for_shard(shard))
+        # Of another version of Dagster the tables may be others.
+        template = path.with_name(f".empty-{dg.__version__}.db")
+        if path.exists() or not self._is_copied(template, path):
+            self._initdb(engine)
+
+    def _is_copied(self, template: Path, path: Path) -> bool:
+        if not template.exists():
+            made = _beside(template)
+            engine = db.create_engine(f"sqlite:///{made}", poolclass=db.NullPool)
+            self._initdb(engine)
+            engine.dispose()
+            os.replace(made, template)
+        copy = _beside(path)
+        shutil.copyfile(template, copy)
+        try:
+            # Complete when it appears, also to other processes, and never over one of theirs.
+            os.link(copy, path)
+        except OSError:
+            return False
+        finally:
+            copy.unlink()
+        return True
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; its parent looks for it with each event."""
@@ -69,9 +96,9 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             self._found.add(name)
         return name in self._found
 
-    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         """Store the events of a batch; those that are not asset events are stored one by one."""
-        by_run: dict[str, list[EventLogEntry]] = defaultdict(list)
+        by_run: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
         for event in events:
             if event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS:
                 by_run[event.run_id].append(event)
@@ -80,7 +107,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
         for run_id, batch in by_run.items():
             self._store_asset_events(run_id, batch)
 
-    def _store_asset_events(self, run_id: str, stored: Sequence[EventLogEntry]) -> None:
+    def _store_asset_events(self, run_id: str, stored: Sequence[dg.EventLogEntry]) -> None:
         rows = [self._event_to_row(event) for event in stored]
         with self.run_connection(run_id) as connection:
             connection.execute(SqlEventLogStorageTable.insert(), rows)
@@ -119,6 +146,11 @@ def _engine(address: str) -> db.Engine:
             raise DisconnectionError
 
     return engine
+
+
+def _beside(path: Path) -> Path:
+    """A name for the file until it is complete."""
+    return path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.new")
 
 
 def _identity(path: Path) -> tuple[int, int]:

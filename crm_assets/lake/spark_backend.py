@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.backends.pyspark import Backend
@@ -33,8 +32,6 @@ class SparkBackend(Backend):
     compiler = SparkCompiler()
 
     def __init__(self, scratch_folder: Path) -> None:
-        # Ibis declares the backend's options when it is named first.
-        _ = ibis.pyspark
         super().__init__()
         self._scratch_folder = scratch_folder
 

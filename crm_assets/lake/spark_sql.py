@@ -118,6 +118,10 @@ class SparkCompiler(PySparkCompiler):
 
     # Nulls and aggregates
 
+    def visit_Field(self, op: ops.Field, *, rel: Any, name: str) -> Any:
+        """A column as it is."""
+        return SQLGlotCompiler.visit_Field(self, op, rel=rel, name=name)
+
     def visit_IsNull(self, op: ops.IsNull, *, arg: Any) -> Any:
         """Whether a value is null; NaN is a value."""
         return SQLGlotCompiler.visit_IsNull(self, op, arg=arg)
@@ -191,6 +195,8 @@ class SparkCompiler(PySparkCompiler):
         """A literal; text with letters that sqlglot writes as escapes which Spark does not know is put together."""
         if dtype.is_string() and _UNKNOWN_ESCAPES.search(value):
             return _text(self, value)
+        if dtype.is_floating():
+            return self.visit_DefaultLiteral(op, value=value, dtype=dtype)
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
 
     def visit_Strip(self, op: ops.Strip, *, arg: Any) -> Any:

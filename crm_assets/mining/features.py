@@ -27,10 +27,12 @@ from crm_assets.contracts.features import (
     WINDOWS,
     windowed,
 )
-from crm_assets.mining.category_features import Hold, as_of_chunks, category_features, union
-from crm_assets.mining.cleaning import valid_on
+from crm_assets.contracts.layers import VALID_FROM, VALID_TO
+from crm_assets.contracts.model import MONEY
+from crm_assets.mining.as_of_days import Hold, as_of_chunks, as_of_table, numbered, union
+from crm_assets.mining.category_features import category_features
 
-_KEY = ["as_of", "customer_id"]
+_KEY = ["as_of", "customer"]
 _SUMS = (
     "orders",
     "order_days",
@@ -39,13 +41,11 @@ _SUMS = (
     "amount",
     "bought_amount",
     "list_amount",
-    "discount",
-    "coupon_discount",
+    "reduction",
     "coupon_orders",
     "promoted_amount",
     "return_lines",
     "return_amount",
-    "aged_amount",
 )
 _OLDER = len(WINDOWS)
 """Age class of what is older than every window."""
@@ -87,55 +87,89 @@ def customer_features(
     last = max(as_of_days)
     days = hold(customer_days.filter(customer_days.day <= last))
     contacts = campaign_contacts.filter(campaign_contacts.day <= last)
-    chunks = [[hold(part) for part in _parts(days, contacts, customers, chunk)] for chunk in as_of_chunks(as_of_days)]
-    activity, rhythm, contacted, people = map(union, zip(*chunks, strict=True))
-    bought = category_features(transactions, products, sorted(set(as_of_days)), hold)
-    wide = union([part.select(_KEY) for part in (activity, contacted, people)]).distinct()
-    for number, part in enumerate([activity, rhythm, bought, contacted, people]):
+    ids = hold(numbered([days, contacts, customers], "customer_id", "customer"))
+    # Rows of a customer together: groups by customer then meet their rows in a row.
+    days = hold(_summed(days.inner_join(ids, "customer_id")).order_by("customer", "day"))
+    contacts = contacts.inner_join(ids, "customer_id")
+    chunks = [[hold(part) for part in _parts(days, contacts, chunk)] for chunk in as_of_chunks(as_of_days)]
+    classes, rhythm, contacted = map(union, zip(*chunks, strict=True))
+    # Held, so that the sums have the types the engine gave them, wider than Ibis takes them for.
+    activity = hold(_over_windows(classes))
+    people = hold(_people(customers.inner_join(ids, "customer_id"), as_of_table(as_of_days)))
+    bought = category_features(transactions, products, ids, as_of_days, hold)
+    wide = union([part.select(_KEY) for part in (classes, contacted, people)]).distinct()
+    for number, part in enumerate([activity, rhythm, *bought, contacted, people]):
         wide = wide.left_join(part, _KEY, rname=f"{{name}}_{number}")
-    return _in_contract(wide, _ratios(wide)).order_by(_KEY)
+    wide = wide.inner_join(ids, "customer")
+    return _in_contract(wide, _ratios(wide)).order_by("as_of", "customer_id")
 
 
-def _parts(
-    days: ir.Table, contacts: ir.Table, customers: ir.Table, as_of_days: Sequence[date]
-) -> tuple[ir.Table, ir.Table, ir.Table, ir.Table]:
-    # Plain literals, not an in-memory table: the expression then compiles to SQL that stands alone.
-    grid = ibis.array([ibis.literal(day) for day in as_of_days]).unnest().name("as_of").as_table()
-    valid = union([valid_on(customers, day).mutate(as_of=ibis.literal(day)) for day in as_of_days])
-    people = valid.select(*_KEY, "signup_at", *DEMOGRAPHICS)
-    return _activity(days, grid), _rhythm(days, grid), _contacts(contacts, grid), people
+def _parts(days: ir.Table, contacts: ir.Table, as_of_days: Sequence[date]) -> tuple[ir.Table, ir.Table, ir.Table]:
+    grid = as_of_table(as_of_days)
+    return _by_age(days, grid), _rhythm(days, grid), _contacts(contacts, grid)
 
 
-def _activity(days: ir.Table, grid: ir.Table) -> ir.Table:
-    """Sums over windows and over all history, and habits, one row per as_of day and customer."""
+def _people(customers: ir.Table, grid: ir.Table) -> ir.Table:
+    """Versions of customers valid on each as_of day."""
+    seen = customers.cross_join(grid)
+    until = seen[VALID_TO.name].isnull() | (seen[VALID_TO.name] > seen.as_of)
+    return seen.filter(seen[VALID_FROM.name] <= seen.as_of, until).select(*_KEY, "signup_at", *DEMOGRAPHICS)
+
+
+def _summed(days: ir.Table) -> ir.Table:
+    """What is added up of customer days, one column for each sum."""
+    weekday = days.day.day_of_week.index()
+    return days.select(
+        "customer",
+        "day",
+        *(name for name in _SUMS if name in days.columns),
+        order_days=(days.orders > 0).cast("int64"),
+        reduction=(days.discount + days.coupon_discount).cast(MONEY),
+        **{name: (weekday == number).ifelse(days.orders, ibis.null("int64")) for number, name in enumerate(WEEKDAYS)},
+        **{part: days[f"{part}_orders"] for part in DAY_PARTS},
+    )
+
+
+def _by_age(days: ir.Table, grid: ir.Table) -> ir.Table:
+    """Sums per as_of day, customer and age class."""
     aged = _aged(days, grid)
-    aged = aged.mutate(
-        order_days=(aged.orders > 0).cast("int64"),
-        aged_amount=aged.amount * aged.age.cast("decimal(6, 0)"),
-        weekday=aged.day.day_of_week.index(),
+    aged = aged.mutate(aged_amount=aged.amount * aged.age.cast("decimal(6, 0)"))
+    # Casts back to the types of the days: sums of wide numbers are several times slower.
+    return aged.group_by([*_KEY, "age_class"]).aggregate(
+        **{name: aged[name].sum().cast(aged[name].type()) for name in (*_SUMS, *WEEKDAYS, *DAY_PARTS)},
+        aged_amount=aged.aged_amount.sum(),
     )
-    classes = aged.group_by([*_KEY, "age_class"]).aggregate(
-        **{name: aged[name].sum() for name in _SUMS},
-        **{name: aged.orders.sum(where=aged.weekday == number) for number, name in enumerate(WEEKDAYS)},
-        **{part: aged[f"{part}_orders"].sum() for part in DAY_PARTS},
-    )
+
+
+def _over_windows(classes: ir.Table) -> ir.Table:
+    """Each window's sums out of those of the age classes; null in a window without a row."""
     lately = classes.age_class < _OLDER
-    return classes.group_by(_KEY).aggregate(
-        **{
-            windowed(name, window): classes[name].sum(where=classes.age_class <= number)
-            for name in _SUMS
-            for number, window in enumerate(WINDOWS)
-        },
+    wide = classes.group_by(_KEY).aggregate(
+        youngest=classes.age_class.min(),
         **{name: classes[name].sum() for name in ("orders", "order_days", "amount")},
         **{name: classes[name].sum(where=lately) for name in (*WEEKDAYS, *DAY_PARTS)},
     )
+    names = (*_SUMS, "aged_amount")
+    # A join for each class: as many conditional sums of one pass take twice the time.
+    for number in range(_OLDER):
+        rows = classes.filter(classes.age_class == number)
+        rows = rows.select(*_KEY, **{f"{name}_{number}": name for name in names})
+        wide = wide.left_join(rows, _KEY, rname=f"{{name}}_{number}_right")
+    columns = {}
+    for name in names:
+        total: ir.NumericValue = ibis.literal(0, type="int64")
+        for number, window in enumerate(WINDOWS):
+            total = total + wide[f"{name}_{number}"].fill_null(0)
+            if name != "aged_amount" or window in TREND_WINDOWS:
+                columns[windowed(name, window)] = (wide.youngest <= number).ifelse(total, ibis.null(total.type()))
+    return wide.select(*_KEY, "orders", "order_days", "amount", *WEEKDAYS, *DAY_PARTS, **columns)
 
 
 def _rhythm(days: ir.Table, grid: ir.Table) -> ir.Table:
     """First and last order and the gaps between days with an order, one row per as_of day and customer."""
-    ordered = days.filter(days.orders > 0).select("customer_id", "day")
-    in_order = ibis.window(group_by="customer_id", order_by="day")
-    lately = ibis.window(group_by="customer_id", order_by="day", preceding=RECENT_GAPS[-1] - 1, following=0)
+    ordered = days.filter(days.orders > 0).select("customer", "day")
+    in_order = ibis.window(group_by="customer", order_by="day")
+    lately = ibis.window(group_by="customer", order_by="day", preceding=RECENT_GAPS[-1] - 1, following=0)
     ordered = ordered.mutate(
         gap=ordered.day.delta(ordered.day.lag().over(in_order), unit="day"),
         next_day=ordered.day.lead().over(in_order),
@@ -171,7 +205,7 @@ def _rhythm(days: ir.Table, grid: ir.Table) -> ir.Table:
 def _contacts(campaign_contacts: ir.Table, grid: ir.Table) -> ir.Table:
     """Contacts and responses per window; controls were not contacted."""
     contacted = campaign_contacts.filter(~campaign_contacts.is_control.fill_null(False))
-    days = contacted.select("customer_id", "day", responded_on=contacted.responded_at.date())
+    days = contacted.select("customer", "day", responded_on=contacted.responded_at.date())
     aged = _aged(days, grid)
     response_age = aged.as_of.delta(aged.responded_on, unit="day")
     return aged.group_by(_KEY).aggregate(
@@ -210,10 +244,10 @@ def _ratios(wide: ir.Table) -> dict[str, ir.Value]:
     favourite = ibis.greatest(*week)
     favourite_name = ibis.cases(*[(count == favourite, name) for count, name in zip(week, WEEKDAYS, strict=True)])
     shares = {
-        "discount_share": (("discount", "coupon_discount"), "list_amount"),
-        "coupon_share": (("coupon_orders",), "orders"),
-        "promoted_share": (("promoted_amount",), "bought_amount"),
-        "return_share": (("return_amount",), "bought_amount"),
+        "discount_share": ("reduction", "list_amount"),
+        "coupon_share": ("coupon_orders", "orders"),
+        "promoted_share": ("promoted_amount", "bought_amount"),
+        "return_share": ("return_amount", "bought_amount"),
     }
     return {
         "recency_days": recency,
@@ -230,10 +264,7 @@ def _ratios(wide: ir.Table) -> dict[str, ir.Value]:
         "orders_change": 3 * _quotient(wide.orders_30d, wide.orders_90d),
         **{f"{part}_share": _quotient(wide[part], weekly) for part in DAY_PARTS},
         **{
-            windowed(name, days): _quotient(
-                reduce(lambda left, right: left + right, [wide[windowed(sums, days)] for sums in over]),
-                wide[windowed(under, days)],
-            )
+            windowed(name, days): _quotient(wide[windowed(over, days)], wide[windowed(under, days)])
             for name, (over, under) in shares.items()
             for days in WINDOWS
         },

@@ -46,6 +46,11 @@ def transactions_table(connection: ibis.BaseBackend, rows: list[dict]) -> ir.Tab
 def products_table(connection: ibis.BaseBackend, categories: dict[str, str]) -> ir.Table:
     """Product versions, one per product."""
     rows = [{"product_id": product, "category": category} for product, category in categories.items()]
+    return product_versions_table(connection, rows)
+
+
+def product_versions_table(connection: ibis.BaseBackend, rows: list[dict]) -> ir.Table:
+    """Product versions."""
     return _table(connection, rows, {**dict(PRODUCTS.schema), **_VERSIONS})
 
 

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_assets.contracts.features import CUSTOMER_FEATURES, FEATURE_LABELS
-from crm_assets.mining.category_features import as_of_chunks
 from crm_assets.mining.customer_days import customer_days
 from crm_assets.mining.features import customer_features
 from crm_assets_tests.mining.feature_tables import (
@@ -103,10 +102,6 @@ def test_many_days_at_once_equal_one_at_a_time_whatever_the_threads():
     days = [AS_OF - timedelta(back) for back in (45, 12, 5, 0)]
     alone = [row for day in sorted(days) for row in features_of(LINES, [day], threads=1).to_pylist()]
     assert features_of(LINES, days).to_pylist() == alone
-
-
-def test_chunks_cover_each_day_once():
-    assert [len(chunk) for chunk in as_of_chunks([AS_OF - timedelta(back) for back in range(8)], 3)] == [3, 3, 2]
 
 
 @settings(max_examples=5, deadline=None)

@@ -1,6 +1,5 @@
 """Files as they are: formats, encodings, line numbers and files that differ."""
 
-import gzip
 import json
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ from pyarrow import parquet
 from crm_assets.sources.deliveries import sha256
 from crm_assets.sources.mapping import TableMapping
 from crm_assets.sources.readers import read_files, union_by_name
+from crm_assets_tests.sources.exports import gzipped
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_header(read):
         ("a.tsv", "id\tname\n1\tAnn\n2\tBo\n", {}),
         ("a.csv", "id,name\r\n1,Ann\r\n2,Bo\r\n", {}),
         ("a.csv", "id,name\n1,Ann\n2,Bo", {}),
-        ("a.csv.gz", gzip.compress(b"id,name\n1,Ann\n2,Bo\n"), {}),
+        ("a.csv.gz", gzipped(b"id,name\n1,Ann\n2,Bo\n"), {}),
         ("a.txt", "id,name\n1,Ann\n2,Bo\n", {}),
         ("a.jsonl", '{"id": "1", "name": "Ann"}\n{"id": "2", "name": "Bo"}\n', {}),
         ("a.json", '[{"id": "1", "name": "Ann"}, {"id": "2", "name": "Bo"}]', {}),
