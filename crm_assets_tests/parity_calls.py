@@ -15,7 +15,8 @@ import ibis.expr.types as ir
 
 import crm_assets.mining as mining
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, TRANSACTIONS
-from crm_assets.mining.category_features import category_features, union
+from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
+from crm_assets.mining.category_features import category_features
 from crm_assets.mining.churn import churn_labels
 from crm_assets.mining.churn_performance import realised_outcomes
 from crm_assets.mining.cleaning import clean_dimension, clean_events, flag_outliers, normalise, valid_on
@@ -124,6 +125,10 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         ]
     ),
     category_features: lambda t: iter([category_features(t("clean_transactions"), t("clean_products"), MONTH_ENDS)]),
+    calendar: lambda t: iter(
+        [calendar(t("clean_transactions").select("day").distinct(), as_of_table(MONTH_ENDS), (7, 30))]
+    ),
+    numbered: lambda t: iter([numbered([t("clean_transactions"), t("clean_products")], "product_id", "number")]),
     union: lambda t: iter([union([t("measures"), t("measures")])]),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
     realised_outcomes: lambda t: iter(
