@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     seed: int = Field(20170101, description="Seed of everything random.")
     late_window_days: int = Field(7, ge=0, description="Rows older than this at export are reported as late.")
     check_rows: int = Field(100_000, ge=1, le=1_000_000, description="Most rows a distribution check samples.")
+    training_rows: int = Field(
+        500_000, ge=1_000, description="Most rows a model learns from; beyond, customers are drawn by digest."
+    )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")

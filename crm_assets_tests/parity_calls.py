@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
+import ibis
 import ibis.expr.types as ir
 
 import crm_assets.mining as mining
@@ -29,6 +30,7 @@ from crm_assets.mining.identity_survivors import surviving_customers, surviving_
 from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
+from crm_assets.mining.samples import as_floats, sample_customers
 from crm_assets.mining.segments import customer_segments
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
 from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY
@@ -180,6 +182,10 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     rfm_measures: lambda t: iter([rfm_measures(t("customer_days"), day) for day in (date(2024, 4, 7), LAST_DAY)]),
     rfm_cuts: lambda t: iter([rfm_cuts(t("measures")), rfm_cuts(t("measures").limit(0))]),
     rfm_scores: lambda t: iter([rfm_scores(t("measures"), t("cuts")), rfm_scores(t("measures"), t("cuts").limit(0))]),
+    sample_customers: lambda t: iter(
+        [sample_customers(t("clean_transactions").filter(ibis._.customer_id.notnull()), most, 1) for most in (7, 1000)]
+    ),
+    as_floats: lambda t: iter([t("customer_days").select(**as_floats(t("customer_days"), ["amount", "orders"]))]),
     value_tiers: lambda t: iter([value_tiers(t("measures"))]),
     customer_segments: lambda t: iter(
         [

@@ -17,10 +17,13 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
+from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
+from crm_assets.mining.as_of_days import union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
+from crm_assets.mining.samples import as_floats, sample_customers
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
 from crm_assets.settings import Settings
 
@@ -69,7 +72,8 @@ def customer_clusters(
     for month in run_days(context):
         last = month - timedelta(days=1)
         day = training_features.filter(training_features.as_of == last, training_features.orders_365d > 0)
-        frame = day.select("customer_id", *FEATURE_COLUMNS).order_by("customer_id").to_pandas()
+        day = sample_customers(day, settings.training_rows, settings.seed)
+        frame = day.select("customer_id", **as_floats(day, FEATURE_COLUMNS)).order_by("customer_id").to_pandas()
         if frame.empty:
             needs = f"needs customers who ordered by {last}: 0 rows"
             models[month.isoformat()] = StoredModel(None, {"model": "customer_clusters", "needs": needs})
@@ -106,6 +110,7 @@ def churn_model(
     customer_days: ir.Table,
     identity_members: ir.Table,
     settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[object]]:
     """The churn model of a month, trained on labels that had ended before it, beside its baselines."""
     import pandas as pd
@@ -121,10 +126,7 @@ def churn_model(
     }
     every_day = sorted({day for wanted in months_days.values() for day in wanted})
     # Months share most of their days, so rows are fetched once for all months of the run.
-    features, labels = (
-        _training_rows(training_features, every_day),
-        _labels(customer_days, persons, every_day, settings),
-    )
+    features, labels = _training_rows(training_features, customer_days, persons, every_day, settings, lake)
     models, leaderboards = {}, []
     for month, wanted in months_days.items():
         trained = train_churn(
@@ -158,27 +160,33 @@ def _importance_plot(model: "ChurnModel | None") -> dict[str, dg.MarkdownMetadat
     return {"feature importance": dg.MetadataValue.md(plots.feature_importance(importance))}
 
 
-def _training_rows(training_features: ir.Table, wanted: list[date]) -> "pd.DataFrame":
-    from crm_assets.mining.churn import CHURN_FEATURES
-
-    rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
-    return rows.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
-
-
-def _labels(customer_days: ir.Table, persons: Persons, wanted: list[date], settings: Settings) -> "pd.DataFrame":
+def _training_rows(
+    training_features: ir.Table,
+    customer_days: ir.Table,
+    persons: Persons,
+    wanted: list[date],
+    settings: Settings,
+    lake: Lake,
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Features and labels of some days, of as many customers as give no more rows than the settings allow."""
     import pandas as pd
 
-    from crm_assets.mining.churn import churn_labels
+    from crm_assets.mining.churn import CHURN_FEATURES, churn_labels
 
+    key = ["as_of", "customer_id"]
     if not wanted:
-        return pd.DataFrame(columns=["as_of", "customer_id", "churned"])
-    return pd.concat(
+        return pd.DataFrame(columns=[*key, *CHURN_FEATURES]), pd.DataFrame(columns=[*key, "churned"])
+    labels = union(
         [
-            churn_labels(rows, days, settings.churn_horizon_days, settings.churn_active_days).to_pandas()
+            churn_labels(rows, days, settings.churn_horizon_days, settings.churn_active_days)
             for days, rows in persons.customer_days_of(customer_days, wanted)
-        ],
-        ignore_index=True,
+        ]
     )
+    with lake.engine.held(labels) as known:
+        drawn = sample_customers(known, max(1, settings.training_rows // len(wanted)), settings.seed)
+        rows = training_features.filter(training_features.as_of.isin(wanted)).semi_join(drawn, key)
+        features = rows.select(*key, **as_floats(rows, CHURN_FEATURES)).to_pandas()
+        return features, drawn.to_pandas()
 
 
 model_assets = [rfm_cuts, customer_clusters, churn_model]

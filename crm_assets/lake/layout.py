@@ -10,17 +10,22 @@ nothing half-written. A partition that was written and has no rows is a folder w
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ibis.expr.operations as ops
+import ibis.expr.schema as sch
 import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
-from crm_assets.lake.engine import Engine, note_of
+from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, note_of
 from crm_assets.lake.streams import stream_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PART = "part.parquet"
 STAGING = ".staging"
@@ -174,6 +179,20 @@ class Lake:
                 self.engine.owner(table).write_file(table, staged, [])
             placed = self._place(layer, contract, partition, staged, staging)
         return _written([placed], created)
+
+    @contextmanager
+    def collected(self, schema: sch.Schema, parts: "Iterable[pa.Table]") -> Iterator[ir.Table]:
+        """Rows made part by part in this process, as a lazy table inside the `with` block; memory holds one part."""
+        from pyarrow import parquet
+
+        types = schema.to_pyarrow()
+        with self._staging() as staging:
+            with parquet.ParquetWriter(
+                staging / PART, types, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
+            ) as writer:
+                for part in parts:
+                    writer.write_table(part.select(types.names).cast(types))
+            yield self.engine.scan(str(staging / PART), {})
 
     def _place(
         self, layer: str, contract: Table, partition: Partition, staged: Path | None, staging: Path
