@@ -5,7 +5,13 @@ pyspark. Functions are found by themselves; one that has no inputs in `parity_ca
 """
 
 import functools
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +21,14 @@ import ibis.expr.types as ir
 import pytest
 from pyarrow import parquet
 
+from crm_assets.contracts.registry import contract_of
+from crm_assets.definitions import lake_of
 from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.engine import Engine
+from crm_assets.lake.layout import PART, STAGING, Lake
 from crm_assets.lake.spark_engine import SparkEngine
+from crm_assets.settings import write_settings
+from crm_assets_tests import shop
 from crm_assets_tests.parity_calls import CALLS, DERIVED, functions_on_tables
 from crm_assets_tests.parity_compare import comparable, difference
 from crm_assets_tests.parity_expressions import AGGREGATES, EXPRESSIONS, TABLES, VALUES
@@ -30,6 +41,10 @@ CONF = {
     "spark.sql.shuffle.partitions": "2",
     "spark.ui.showConsoleProgress": "false",
 }
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+"""For single functions: on some hundred rows, compiling a query takes longer than running it. The chain compiles."""
+
+RUN = [sys.executable, "-m", "crm_assets.cli", "run"]
 
 needs_spark = pytest.mark.skipif(
     shutil.which("java") is None or find_spec("pyspark") is None,
@@ -61,6 +76,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Pa
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Iterator[SparkEngine]:
     found = SparkEngine(CLUSTER, tuple(sorted(CONF.items())), tmp_path_factory.mktemp("scratch"), engine)
+    for name, value in INTERPRETED.items():
+        found.backend.session.conf.set(name, value)
     yield found
     found.stop()
 
@@ -99,3 +116,97 @@ def test_an_expression_means_the_same_on_both_engines(
 
     expected, found = (comparable(ask(reader(each, tables)("values"))) for each in (engine, spark))
     assert difference(expected, found) is None
+
+
+@pytest.fixture(scope="module")
+def on_spark(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Iterator[Path]:
+    """The shop of `finished`, whose first run on Spark was killed while it wrote, and which then ran to its end.
+
+    What the killed run left is in `killed`.
+    """
+    home = tmp_path_factory.mktemp("on_spark")
+    shop.lay_down(home)
+    settings = write_settings(
+        home, end_date=shop.LAST_DAY, engine="spark", spark_remote=CLUSTER, spark_conf=CONF, memory_limit="500MB"
+    )
+    process = subprocess.Popen(RUN, env=environment_of(home), start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        while not is_written_by_spark(settings.lake):
+            assert process.poll() is None, "the run ended before it was killed"
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    shutil.copytree(settings.lake, home / "killed")
+    shop.run_all(home, shop.LAST_DAY)
+    yield home
+    engine = lake_of(settings).engine
+    assert isinstance(engine, SparkEngine)
+    engine.stop()
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    return kept | {"CRM_HOME": str(home)}
+
+
+def is_written_by_spark(lake: Path) -> bool:
+    """Whether clean tables stand already and Spark is amid writing another."""
+    return (lake / "clean" / "products").exists() and any((lake / STAGING).rglob("_temporary"))
+
+
+def files_of(lake: Path) -> dict[str, Path]:
+    """The lake's files by their place in it."""
+    found = {str(path.relative_to(lake)): path for path in lake.rglob(PART)}
+    return {place: path for place, path in found.items() if not place.startswith(STAGING)}
+
+
+def rows_of(path: Path) -> Any:
+    """All but when a file was last changed on this machine."""
+    rows = parquet.ParquetFile(path).read()
+    return comparable(rows.drop([name for name in ("modified_ns",) if name in rows.column_names]))
+
+
+@needs_spark
+def test_the_chain_gives_equal_tables_on_both_engines(on_spark: Path, finished: Path) -> None:
+    expected, found = files_of(finished / "lake"), files_of(on_spark / "lake")
+    assert {place for place in set(expected) ^ set(found) if f"as_of={shop.HISTORY_ENDS}" not in place} == set()
+    unequal = {place: difference(rows_of(expected[place]), rows_of(path)) for place, path in found.items()}
+    assert {place: why for place, why in unequal.items() if why} == {}
+    tables = {"/".join(place.split("/")[:2]) for place in found}
+    assert {"features/customer_features", "marts/churn_scores", "marts/cross_sell_rules", "profile/customers"} <= tables
+
+
+@needs_spark
+def test_models_learnt_on_spark_are_those_learnt_on_duckdb(on_spark: Path, finished: Path) -> None:
+    cards = sorted(path.relative_to(finished) for path in (finished / "models").rglob("card.json"))
+    assert cards
+    for card in cards:
+        assert json.loads((on_spark / card).read_text("utf-8")) == json.loads((finished / card).read_text("utf-8"))
+
+
+@needs_spark
+def test_either_engine_reads_what_the_other_wrote(
+    on_spark: Path, finished: Path, spark: SparkEngine, engine: DuckDBEngine
+) -> None:
+    for layer, name in (("clean", "transactions"), ("features", "customer_features"), ("profile", "customers")):
+        contract = contract_of(layer, name)
+        written = [
+            Lake(home / "lake", reading).read(layer, contract)
+            for home in (on_spark, finished)
+            for reading in (spark, engine)
+        ]
+        of_last_day = [
+            table.filter(table.as_of == shop.LAST_DAY) if "as_of" in contract.by_name else table for table in written
+        ]
+        first, *others = map(comparable, of_last_day)
+        assert [difference(first, other) for other in others] == [None] * 3
+
+
+@needs_spark
+def test_a_killed_run_on_spark_leaves_the_lake_readable(on_spark: Path, finished: Path) -> None:
+    killed, expected = files_of(on_spark / "killed"), files_of(finished / "lake")
+    assert any((on_spark / "killed" / STAGING).rglob("_temporary"))
+    assert len(files_of(on_spark / "lake")) > len(killed) > 0
+    for place, path in killed.items():
+        assert difference(rows_of(expected[place]), rows_of(path)) is None
