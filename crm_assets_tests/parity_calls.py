@@ -53,6 +53,12 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
 
 _FEATURES = ("customer_days", "clean_transactions", "clean_products", "clean_customers", "clean_contacts")
 
+
+def hold(table: ir.Table) -> ir.Table:
+    """As assets hold tables: without, an engine may compute a table as often as it is used."""
+    return table.cache()
+
+
 CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     newest_rows: lambda t: iter(
         [
@@ -122,11 +128,19 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     deletions: lambda t: iter([deletions(t("validated_transactions"), TRANSACTIONS, FULL)]),
     customer_features: lambda t: iter(
         [
-            customer_features(*map(t, _FEATURES), MONTH_ENDS),
-            customer_features(*map(t, _FEATURES), [LAST_DAY], lambda table: table.cache()),
+            customer_features(*map(t, _FEATURES), MONTH_ENDS, hold),
+            customer_features(*map(t, _FEATURES), [LAST_DAY]),
         ]
     ),
-    category_features: lambda t: iter([category_features(t("clean_transactions"), t("clean_products"), MONTH_ENDS)]),
+    category_features: lambda t: iter(
+        category_features(
+            t("clean_transactions"),
+            t("clean_products"),
+            numbered([t("clean_transactions")], "customer_id", "customer"),
+            MONTH_ENDS,
+            hold,
+        )
+    ),
     calendar: lambda t: iter(
         [calendar(t("clean_transactions").select("day").distinct(), as_of_table(MONTH_ENDS), (7, 30))]
     ),

@@ -22,7 +22,6 @@ import pytest
 from pyarrow import parquet
 
 from crm_assets.contracts.registry import contract_of
-from crm_assets.definitions import lake_of
 from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.engine import Engine
 from crm_assets.lake.layout import PART, STAGING, Lake
@@ -119,7 +118,7 @@ def test_an_expression_means_the_same_on_both_engines(
 
 
 @pytest.fixture(scope="module")
-def on_spark(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Iterator[Path]:
+def on_spark(tmp_path_factory: pytest.TempPathFactory, spark: SparkEngine) -> Path:
     """The shop of `finished`, whose first run on Spark was killed while it wrote, and which then ran to its end.
 
     What the killed run left is in `killed`.
@@ -138,11 +137,10 @@ def on_spark(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Iterat
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     shutil.copytree(settings.lake, home / "killed")
+    for name in INTERPRETED:
+        spark.backend.session.conf.unset(name)
     shop.run_all(home, shop.LAST_DAY)
-    yield home
-    engine = lake_of(settings).engine
-    assert isinstance(engine, SparkEngine)
-    engine.stop()
+    return home
 
 
 def environment_of(home: Path) -> dict[str, str]:
