@@ -51,6 +51,8 @@ bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
 	$(BIN)/python benchmarks/identity.py
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/increment.py
+	$(BIN)/python benchmarks/customer_value.py
+	$(BIN)/python benchmarks/lifecycle.py data
 
 docs: $(INSTALLED)  ## Write docs/tables.md and docs/mapping.schema.json from the contracts.
 	$(BIN)/python -m crm_assets.contracts.docs docs/tables.md

@@ -45,7 +45,7 @@ class Format(StrEnum):
 
 @app.callback()
 def main() -> None:
-    """Customer-data mining: from CRM exports to segments, churn probabilities and cross-sell rules."""
+    """Customer-data mining: from CRM exports to segments, churn probabilities, customer value and cross-sell rules."""
     # The libraries' warnings are meant for developers; the commands' own messages are printed by themselves.
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     logging.captureWarnings(True)

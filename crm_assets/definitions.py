@@ -11,7 +11,20 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from crm_assets.assets import clean, features, identity, ingest, marts, models, profile, quality, touched
+from crm_assets.assets import (
+    clean,
+    features,
+    identity,
+    ingest,
+    lifecycle,
+    marts,
+    models,
+    profile,
+    quality,
+    retention,
+    touched,
+    value,
+)
 from crm_assets.automation.jobs import all_jobs
 from crm_assets.automation.schedules import all_schedules
 from crm_assets.automation.sensors import all_sensors
@@ -68,6 +81,9 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *features.feature_assets,
         *models.model_assets,
         *marts.mart_assets,
+        *lifecycle.lifecycle_assets,
+        *value.value_assets,
+        *retention.retention_assets,
         *quality.quality_assets,
     ]
 

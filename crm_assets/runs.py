@@ -17,7 +17,25 @@ from crm_assets.lake.models import trained_months
 from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
 from crm_assets.settings import Settings, load_settings
 
-MODELS = ("churn_model", "customer_clusters")
+MODELS: dict[str, tuple[tuple[str, str], ...]] = {
+    "churn_model": (("models", "rfm_cuts"), ("quality", "leaderboard_churn")),
+    "customer_clusters": (),
+    "customer_value": (("quality", "leaderboard_customer_value"),),
+    "lifecycle_rules": (),
+}
+"""Models of a month, each with what is made beside it."""
+
+DAILY = (
+    ("features", "customer_features"),
+    ("marts", "customer_segments"),
+    ("marts", "churn_scores"),
+    ("marts", "customer_value"),
+    ("marts", "lifecycle"),
+    ("marts", "retention_queue"),
+    ("quality", "lifecycle_transitions"),
+)
+"""What is made of a past day; the newest day has what is not partitioned by day besides."""
+
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 Progress = Callable[[str], None]
@@ -79,7 +97,8 @@ class Runs:
 
     def train(self, months: Iterable[date]) -> None:
         """Train the models of months that have none yet, and keep the features they learn from."""
-        needed = sorted({month for month in months if not self._is_trained(month)})
+        missing = {month: self._untrained(month) for month in months}
+        needed = sorted(month for month, names in missing.items() if names)
         start = self.settings.start_date
         if not needed or start is None:
             return
@@ -88,10 +107,12 @@ class Runs:
         for first, last in _ranges_of_months(history):
             self.progress("features of the training days")
             self._run("train", first, last, [["features", TRAINING_FEATURES.name]])
-        rest = [["models", "rfm_cuts"], *(["models", name] for name in MODELS), ["quality", "leaderboard_churn"]]
-        for first, last in _ranges_of_months(needed):
-            self.progress(f"train for {first:%Y-%m}" if first == last else f"train for {first:%Y-%m} to {last:%Y-%m}")
-            self._run("train", first, last, rest)
+        for names in sorted({missing[month] for month in needed}):
+            made = [*(("models", name) for name in names), *(key for name in names for key in MODELS[name])]
+            for first, last in _ranges_of_months(month for month in needed if missing[month] == names):
+                whole = f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
+                self.progress(f"train for {whole}")
+                self._run("train", first, last, made)
 
     def score(self, days: Sequence[date]) -> None:
         """Make features and marts as of days, training the models they need first."""
@@ -99,10 +120,9 @@ class Runs:
             self._require_partition(day)
         self.train({month_of(day) for day in days})
         *past, newest = sorted(set(days))
-        daily = [["features", "customer_features"], ["marts", "customer_segments"], ["marts", "churn_scores"]]
         for first, last in day_ranges(past):
             self.progress(f"score {first}" if first == last else f"score {first} to {last}")
-            self._run("score", first, last, daily)
+            self._run("score", first, last, DAILY)
         self.progress(f"score {newest}")
         self._run("score", newest, newest)
 
@@ -129,8 +149,10 @@ class Runs:
                 f"{last or '(none)'}; a day has ended before it is scored"
             )
 
-    def _is_trained(self, month: date) -> bool:
-        return all(month.isoformat() in trained_months(self.settings.models, name) for name in MODELS)
+    def _untrained(self, month: date) -> tuple[str, ...]:
+        """Models that a month lacks; a workspace of an earlier version has some of them."""
+        trained = {name: trained_months(self.settings.models, name) for name in MODELS}
+        return tuple(name for name in MODELS if month.isoformat() not in trained[name])
 
     def _run(
         self,

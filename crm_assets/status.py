@@ -31,6 +31,7 @@ _COUNTS = {
     "sales": "SELECT sum(amount) FROM clean.transactions",
     "segments": "SELECT count(*) FROM marts.customer_segments WHERE as_of = $as_of",
     "churn scores": "SELECT count(*) FROM marts.churn_scores WHERE as_of = $as_of",
+    "expected value": "SELECT sum(clv) FROM marts.customer_value WHERE as_of = $as_of",
     "cross-sell rules": "SELECT count(*) FROM marts.cross_sell_rules",
 }
 

@@ -34,6 +34,10 @@ TABLES = (
     "models.rfm_cuts",
     "marts.customer_segments",
     "marts.churn_scores",
+    "marts.customer_value",
+    "marts.lifecycle",
+    "marts.retention_queue",
+    "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
 )
 
@@ -99,6 +103,7 @@ def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> No
     newest = f"as_of = '{shop.LAST_DAY}'"
     customers = one(finished, "SELECT count(DISTINCT customer_id) FROM clean.transactions")
     assert one(finished, f"SELECT count(*) FROM marts.customer_segments WHERE {newest}") == customers
+    assert one(finished, f"SELECT count(*) FROM marts.customer_value WHERE {newest}") == customers
     active = one(
         finished,
         "SELECT count(DISTINCT customer_id) FROM profile.customer_days "
@@ -111,7 +116,8 @@ def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> No
 
 def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished: Path) -> None:
     then, now = contents(history), contents(finished)
-    for table in ("features.customer_features", "marts.customer_segments", "marts.churn_scores"):
+    daily = ("customer_segments", "churn_scores", "lifecycle", "customer_value", "retention_queue")
+    for table in ("features.customer_features", *(f"marts.{name}" for name in daily)):
         rows = [row for row in now[table] if PAST_DAY in row]
         assert rows == then[table], table
         assert rows
@@ -123,7 +129,18 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     shutil.rmtree(home / "models")
     shop.run_all(home, PAST_DAY)
     assert digests(home, PAST_DAY) == before
-    assert len(before) == 3
+    assert len(before) == 7
+
+
+def test_a_range_of_days_gives_the_bytes_of_each_day_alone(finished: Path, tmp_path: Path) -> None:
+    home = shop.copy_of(finished, tmp_path / "home")
+    days = [date(2024, 6, 26), date(2024, 6, 27)]
+    shop.run_all(home, *days, shop.LAST_DAY)
+    together = [digests(home, day) for day in days]
+    for day in days:
+        shop.run_all(home, day)
+    assert [digests(home, day) for day in days] == together
+    assert all(len(files) == 7 for files in together)
 
 
 def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:
@@ -202,6 +219,7 @@ def test_customers_without_any_order_give_empty_marts(tmp_path: Path) -> None:
     shop.run_all(tmp_path)
     assert one(tmp_path, "SELECT count(*) FROM clean.transactions") == 1
     assert one(tmp_path, "SELECT count(*) FROM marts.churn_scores") == 0
+    assert one(tmp_path, "SELECT count(*) FROM marts.customer_value") == 0
     assert one(tmp_path, "SELECT count(*) FROM marts.cross_sell_rules") == 0
 
 

@@ -99,10 +99,25 @@ def test_scores_of_past_days_rank_as_well_as_a_plain_model_and_better_than_recen
     assert all(figures[day, "churn_scores", "ece"][0] <= 0.03 for day in BACKTEST)
 
 
+def test_lifecycle_stages_order_those_who_order_again(warehouse) -> None:
+    """Of all backtest days, the share who order within 30 days falls from stage to stage."""
+    query = (
+        "SELECT stage, count(*), avg((EXISTS (SELECT 1 FROM profile.customer_days AS d WHERE d.orders > 0 "
+        "AND d.customer_id = l.customer_id AND d.day > l.as_of AND d.day <= l.as_of + 30))::INT) "
+        "FROM marts.lifecycle AS l WHERE list_contains(?, as_of::VARCHAR) GROUP BY stage"
+    )
+    rows = {stage: (count, share) for stage, count, share in warehouse.execute(query, [BACKTEST]).fetchall()}
+    assert set(rows) == {"prospect", "new", "active", "won_back", "at_risk", "lapsed"}
+    assert sum(count for count, _ in rows.values()) == len(BACKTEST) * 2_469
+    share = {stage: found for stage, (_, found) in rows.items()}
+    assert share["active"] > share["won_back"] + 0.1 > share["lapsed"] + 0.2
+    assert share["active"] > share["at_risk"] + 0.1 > share["lapsed"] + 0.2
+
+
 def test_the_leaderboard_shows_every_candidate_beside_the_baseline(warehouse) -> None:
     query = (
         "SELECT trained_for::VARCHAR, list(DISTINCT candidate ORDER BY candidate), "
-        "list(DISTINCT candidate) FILTER (is_champion) FROM quality.model_leaderboard GROUP BY 1 ORDER BY 1"
+        "list(DISTINCT candidate) FILTER (is_champion) FROM quality.model_leaderboard WHERE model = 'churn' GROUP BY 1 ORDER BY 1"
     )
     rows = warehouse.execute(query).fetchall()
     assert [month for month, _, _ in rows] == ["2017-07-01", "2017-08-01", "2017-09-01", "2017-10-01", "2018-01-01"]

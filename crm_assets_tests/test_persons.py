@@ -91,6 +91,8 @@ def merged(finished, tmp_path_factory):
 def test_one_person_in_two_sources_is_one_row_with_all_orders(merged):
     home, _ = merged
     assert frequencies(home, LAST) == {"t1": 2 + HISTORY, "t2": 1 + HISTORY, "t3": 2}
+    valued = rows(home, "marts", "customer_value", LAST, "clv")
+    assert {name for name in valued if name[0] in "tw"} == {"t1", "t2", "t3"}
     scored = rows(home, "marts", "churn_scores", LAST, "churn_probability")
     assert {name for name in scored if name[0] in "tw"} == {"t1", "t2", "t3"}
 
@@ -116,7 +118,7 @@ def test_models_learn_from_persons(merged):
 
 def test_a_later_merge_changes_no_past_day(merged, tmp_path):
     home, before = merged
-    assert len(before) == 3
+    assert len(before) == 7
     assert digests(home, BEFORE) == before
     again, last = copy_of(home, tmp_path / "again"), digests(home, LAST)
     # Days on both sides of the merge at once give what each gave alone.

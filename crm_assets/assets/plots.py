@@ -64,9 +64,9 @@ def segment_sizes(segments: pd.DataFrame, title: str = "Segments by share of cus
     """
     import altair as alt
 
-    _need(segments, "segment", "customers", "value")
+    need(segments, "segment", "customers", "value")
     totals = segments[["customers", "value"]].astype("float64")
-    shares = (totals / totals.sum().where(totals.sum() > 0, 1.0)).assign(segment=_words(segments["segment"]))
+    shares = (totals / totals.sum().where(totals.sum() > 0, 1.0)).assign(segment=words(segments["segment"]))
     order = shares.sort_values("value", ascending=False, kind="stable")["segment"].tolist()
     long = shares.melt(id_vars="segment", var_name="measure", value_name="share")
     bars = (
@@ -84,7 +84,7 @@ def segment_sizes(segments: pd.DataFrame, title: str = "Segments by share of cus
             ),
         )
     )
-    return _markdown(bars, title, drawn=len(segments), height=_list_height(len(segments) * 1.2))
+    return markdown(bars, title, drawn=len(segments), height=_list_height(len(segments) * 1.2))
 
 
 def calibration_curve(bins: pd.DataFrame, title: str = "Calibration: predicted against observed") -> str:
@@ -99,7 +99,7 @@ def calibration_curve(bins: pd.DataFrame, title: str = "Calibration: predicted a
     """
     import altair as alt
 
-    _need(bins, "predicted", "observed")
+    need(bins, "predicted", "observed")
     points = bins.assign(customers=bins.get("customers", 1))
     highest = float(max(points["predicted"].max(), points["observed"].max(), 0.01)) * 1.05 if len(points) else 1.0
     scale = alt.Scale(domain=[0, min(highest, 1.0)], nice=False)
@@ -112,7 +112,7 @@ def calibration_curve(bins: pd.DataFrame, title: str = "Calibration: predicted a
     dots = base.mark_circle(color=ACCENT, opacity=1, size=60)
     if "customers" in bins and points["customers"].nunique() > 1:
         dots = dots.encode(size=size)
-    return _markdown(_diagonal(min(highest, 1.0)) + base.mark_line(color=ACCENT) + dots, title, drawn=len(points))
+    return markdown(_diagonal(min(highest, 1.0)) + base.mark_line(color=ACCENT) + dots, title, drawn=len(points))
 
 
 def roc_curve(curve: pd.DataFrame, title: str = "ROC curve") -> str:
@@ -162,13 +162,13 @@ def feature_importance(features: pd.DataFrame, title: str = "What the model look
     Returns:
         Markdown image; bars are shares of the importance of all features.
     """
-    _need(features, "label", "importance")
+    need(features, "label", "importance")
     total = float(features["importance"].sum()) or 1.0
     shares = pd.DataFrame(
-        {"label": _words(features["label"]), "value": features["importance"].astype("float64") / total}
+        {"label": words(features["label"]), "value": features["importance"].astype("float64") / total}
     )
     shown = shares.sort_values("value", ascending=False, kind="stable").head(top)
-    return _markdown(
+    return markdown(
         _bar_list(shown, "share of all importance", ".0%"), title, drawn=len(shown), height=_list_height(len(shown))
     )
 
@@ -186,8 +186,8 @@ def top_rules(rules: pd.DataFrame, title: str = "Rules with the highest lift", t
     """
     import altair as alt
 
-    _need(rules, "rule", "lift")
-    shown = pd.DataFrame({"label": _words(rules["rule"]), "value": rules["lift"].astype("float64")})
+    need(rules, "rule", "lift")
+    shown = pd.DataFrame({"label": words(rules["rule"]), "value": rules["lift"].astype("float64")})
     shown = shown.sort_values("value", ascending=False, kind="stable").head(top)
     y, highest = _list_axis(shown), float(shown["value"].max()) if len(shown) else 1.0
     x = alt.X("value:Q", title="lift (1 = no connection)", scale=alt.Scale(domain=[0, max(highest, 1.0) * 1.12]))
@@ -196,7 +196,7 @@ def top_rules(rules: pd.DataFrame, title: str = "Rules with the highest lift", t
     dots = base.mark_circle(color=ACCENT, opacity=1, size=70)
     texts = base.mark_text(align="left", dx=8, color=INK).encode(text=alt.Text("value:Q", format=".2f"))
     none = alt.Chart(pd.DataFrame({"value": [1.0]})).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="value:Q")
-    return _markdown(stems + none + dots + texts, title, drawn=len(shown), height=_list_height(len(shown)))
+    return markdown(stems + none + dots + texts, title, drawn=len(shown), height=_list_height(len(shown)))
 
 
 def cluster_counts(counts: pd.DataFrame, title: str = "Choice of the number of clusters") -> str:
@@ -211,7 +211,7 @@ def cluster_counts(counts: pd.DataFrame, title: str = "Choice of the number of c
     """
     import altair as alt
 
-    _need(counts, "clusters", "silhouette", "refused")
+    need(counts, "clusters", "silhouette", "refused")
     eligible = counts[~counts["refused"].astype("bool")]
     best = eligible["silhouette"].max()
     chosen = (
@@ -233,15 +233,15 @@ def cluster_counts(counts: pd.DataFrame, title: str = "Choice of the number of c
         )
     )
     texts = base.mark_text(dy=-14, color=INK).encode(text=alt.Text("silhouette:Q", format=".3f"))
-    return _markdown(base.mark_line(color=GRID, strokeWidth=2) + dots + texts, title, drawn=len(counts))
+    return markdown(base.mark_line(color=GRID, strokeWidth=2) + dots + texts, title, drawn=len(counts))
 
 
 def _curves(curve: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], title: str) -> str:
     """Lines between 0 and 1 over a diagonal, one per candidate, in the order they come."""
     import altair as alt
 
-    _need(curve, x[0], y[0])
-    named = curve.assign(candidate=_words(curve["candidate"]) if "candidate" in curve else "model")
+    need(curve, x[0], y[0])
+    named = curve.assign(candidate=words(curve["candidate"]) if "candidate" in curve else "model")
     candidates = named["candidate"].drop_duplicates().tolist()
     points = pd.concat([_thin(named[named["candidate"] == name]) for name in candidates] or [named])
     share = alt.Axis(format="%", tickCount=5)
@@ -260,7 +260,7 @@ def _curves(curve: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], title: 
             ),
         )
     )
-    return _markdown(_diagonal(1.0) + lines, title, drawn=len(points))
+    return markdown(_diagonal(1.0) + lines, title, drawn=len(points))
 
 
 def _thin(points: pd.DataFrame) -> pd.DataFrame:
@@ -304,12 +304,12 @@ def _sizes(points: pd.DataFrame) -> list[int]:
     return sorted({int(points["customers"].min()), int(points["customers"].max())}) if len(points) else []
 
 
-def _words(labels: pd.Series) -> pd.Series:
+def words(labels: pd.Series) -> pd.Series:
     """Labels as people read them: underscores as spaces."""
     return labels.astype("str").str.replace("_", " ")
 
 
-def _need(frame: pd.DataFrame, *columns: str) -> None:
+def need(frame: pd.DataFrame, *columns: str) -> None:
     """Refuse a frame without the columns that are drawn."""
     missing = [column for column in columns if column not in frame]
     if missing:
@@ -321,9 +321,7 @@ def _list_height(rows: float) -> float:
     return max(BAR_HEIGHT * rows + 110, 160)
 
 
-def _markdown(
-    chart: alt.Chart | alt.LayerChart | alt.FacetChart, title: str, drawn: int, height: float = HEIGHT
-) -> str:
+def markdown(chart: alt.Chart | alt.LayerChart | alt.FacetChart, title: str, drawn: int, height: float = HEIGHT) -> str:
     """The chart in the common look, as a markdown image; a line of text where nothing is drawn."""
     import vl_convert
 

@@ -22,6 +22,9 @@ JOINED_ROWS = 50_000
 JOINED_DAYS = 100
 """Partitions that are written again without need where that saves a run."""
 
+NEAR = 4
+"""Runs before, in the order of their first days, that a span may be joined with."""
+
 Span = tuple[date, date]
 RowsOfDays = Mapping[str, Mapping[date, int]]
 
@@ -78,19 +81,16 @@ def joined(spans: Mapping[Span, set[str]], rows: RowsOfDays) -> list[tuple[Span,
     """
     found: list[tuple[Span, set[str]]] = []
     for span, tables in sorted(spans.items()):
-        if found:
-            before, others = found[-1]
+        for place in range(len(found) - 1, max(-1, len(found) - 1 - NEAR), -1):
+            before, others = found[place]
             both, together = (before[0], max(before[1], span[1])), others | tables
-            more = [
-                now - then - also
-                for now, then, also in zip(
-                    _cost(both, together, rows), _cost(before, others, rows), _cost(span, tables, rows), strict=True
-                )
-            ]
-            if more[0] <= JOINED_ROWS and more[1] <= JOINED_DAYS:
-                found[-1] = both, together
-                continue
-        found.append((span, tables))
+            costs = (_cost(*work, rows) for work in ((both, together), (before, others), (span, tables)))
+            more_rows, more_days = (now - then - also for now, then, also in zip(*costs, strict=True))
+            if more_rows <= JOINED_ROWS and more_days <= JOINED_DAYS:
+                found[place] = both, together
+                break
+        else:
+            found.append((span, tables))
     return found
 
 

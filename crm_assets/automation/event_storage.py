@@ -22,8 +22,10 @@ from typing import Any, Self
 import dagster as dg
 import sqlalchemy as db
 from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster_shared.record import copy
 from sqlalchemy.exc import DisconnectionError
 
 BATCH_SIZE = 1_000
@@ -72,15 +74,15 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             self._initdb(engine)
             engine.dispose()
             os.replace(made, template)
-        copy = _beside(path)
-        shutil.copyfile(template, copy)
+        made = _beside(path)
+        shutil.copyfile(template, made)
         try:
             # Complete when it appears, also to other processes, and never over one of theirs.
-            os.link(copy, path)
+            os.link(made, path)
         except OSError:
             return False
         finally:
-            copy.unlink()
+            made.unlink()
         return True
 
     def has_table(self, table_name: str) -> bool:
@@ -96,16 +98,48 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             self._found.add(name)
         return name in self._found
 
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store one event."""
+        super().store_event(_of_the_whole_run(event))
+
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        """Store the events of a batch; those that are not asset events are stored one by one."""
-        by_run: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
+        """Store the events of a batch: of assets and of checks that are planned together, others one by one."""
+        of_assets: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
+        of_checks: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
         for event in events:
             if event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS:
-                by_run[event.run_id].append(event)
+                of_assets[event.run_id].append(event)
+            elif _plans_a_check(event):
+                of_checks[event.run_id].append(_of_the_whole_run(event))
             else:
                 self.store_event(event)
-        for run_id, batch in by_run.items():
+        for run_id, batch in of_assets.items():
             self._store_asset_events(run_id, batch)
+        for run_id, batch in of_checks.items():
+            self._store_planned_checks(run_id, batch)
+
+    def _store_planned_checks(self, run_id: str, stored: Sequence[dg.EventLogEntry]) -> None:
+        rows = [self._event_to_row(event) for event in stored]
+        with self.run_connection(run_id) as connection:
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+        with self.index_transaction() as connection:
+            ids = _insert(connection, rows)
+            planned = [event.get_dagster_event().asset_check_planned_data for event in stored]
+            connection.execute(
+                AssetCheckExecutionsTable.insert(),
+                [
+                    {
+                        "asset_key": check.asset_key.to_string(),
+                        "check_name": check.check_name,
+                        "run_id": run_id,
+                        "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+                        "evaluation_event": row["event"],
+                        "evaluation_event_timestamp": row["timestamp"],
+                        "evaluation_event_storage_id": event_id,
+                    }
+                    for check, row, event_id in zip(planned, rows, ids, strict=True)
+                ],
+            )
 
     def _store_asset_events(self, run_id: str, stored: Sequence[dg.EventLogEntry]) -> None:
         rows = [self._event_to_row(event) for event in stored]
@@ -113,10 +147,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             connection.execute(SqlEventLogStorageTable.insert(), rows)
         # The index across runs: as in `SqliteEventLogStorage.store_event`, for many events at once.
         with self.index_transaction() as connection:
-            connection.execute(SqlEventLogStorageTable.insert(), rows)
-            # Nobody else writes during the transaction, so that the numbers of its rows follow each other.
-            last = connection.execute(db.text("SELECT last_insert_rowid()")).scalar_one()
-            ids = range(last - len(rows) + 1, last + 1)
+            ids = _insert(connection, rows)
             self._store_asset_event_tags(connection, stored, ids)
             last_of_asset = {}
             for event, event_id in zip(stored, ids, strict=True):
@@ -124,6 +155,34 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
                 last_of_asset[event.dagster_event.asset_key, event.dagster_event_type] = event, event_id
             for event, event_id in last_of_asset.values():
                 self._store_asset_event(connection, event, event_id)
+
+
+def _insert(connection: db.Connection, rows: Sequence[dict[str, Any]]) -> Sequence[int]:
+    """Add events to the index in a transaction, and give their numbers."""
+    connection.execute(SqlEventLogStorageTable.insert(), rows)
+    # Nobody else writes meanwhile, so that the numbers follow each other.
+    last = connection.execute(db.text("SELECT last_insert_rowid()")).scalar_one()
+    return range(last - len(rows) + 1, last + 1)
+
+
+def _plans_a_check(event: dg.EventLogEntry) -> bool:
+    return (
+        event.is_dagster_event
+        and event.get_dagster_event().event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+    )
+
+
+def _of_the_whole_run(event: dg.EventLogEntry) -> dg.EventLogEntry:
+    """The same event, without the run's partitions where it plans a check.
+
+    Dagster plans each check for each partition of a ranged run, whether or not the check has partitions. Ours say once
+    what they found in a run, so that 31 checks of a year's range would leave 11,315 that stay planned for ever.
+    """
+    if not _plans_a_check(event):
+        return event
+    planned = event.get_dagster_event()
+    plan = copy(planned.asset_check_planned_data, partitions_subset=None)
+    return event._replace(dagster_event=planned._replace(event_specific_data=plan))
 
 
 @lru_cache(maxsize=16)

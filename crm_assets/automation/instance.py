@@ -1,6 +1,6 @@
 """The Dagster instance of a workspace: SQLite under `<home>/dagster`.
 
-Belongs here: what `dagster.yaml` says. Not here: a team's instance on Postgres, which has a file of its own.
+Belongs here: what `dagster.yaml` says. Not here: a team's instance on Postgres, which is `deploy/dagster.yaml`.
 """
 
 import os

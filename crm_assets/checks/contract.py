@@ -21,6 +21,7 @@ CHECKED_LAYERS = ("validated", "profile", "marts")
 CHECKED_BESIDES = (
     ("quality", IDENTITY_QUALITY.name),
     ("quality", "leaderboard_churn"),
+    ("quality", "leaderboard_customer_value"),
     ("quality", CHURN_PERFORMANCE.name),
 )
 

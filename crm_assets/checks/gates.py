@@ -19,6 +19,10 @@ MAX_ECE = 0.03
 
 Row = Mapping[str, Any]
 
+BASELINE = "past_spend"
+RANKING_METRICS = ("top_decile_capture", "rank_correlation")
+
+VALUE_LEADERBOARD = dg.AssetKey(["quality", "leaderboard_customer_value"])
 LEADERBOARD = dg.AssetKey(["quality", "leaderboard_churn"])
 PERFORMANCE = dg.AssetKey(["quality", CHURN_PERFORMANCE.name])
 
@@ -38,6 +42,25 @@ def champion_beats_rule(context: dg.AssetCheckExecutionContext, lake: dg.Resourc
         passed=all(holds for holds, _ in verdicts.values()),
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(listed) or "no model was trained: the asset's log says what it needs",
+        metadata={"months": dg.MetadataValue.json(listed)},
+    )
+
+
+@dg.asset_check(
+    asset=VALUE_LEADERBOARD, description="The champion of each month ranks customers better than past spend."
+)
+def value_beats_past_spend(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Whether the value model of a month is worth having."""
+    rows = rows_of_run(context, lake, "quality", contract_of("quality", "leaderboard_customer_value"))
+    figures = rows.filter(rows.metric.isin(RANKING_METRICS), rows.value.notnull())
+    found = figures.order_by("month", "candidate", "metric").to_pyarrow().to_pylist()
+    months = sorted({row["month"] for row in found})
+    verdicts = {month: _value_verdict([row for row in found if row["month"] == month]) for month in months}
+    listed = [f"{month:%Y-%m}: {text}" for month, (_, text) in verdicts.items()]
+    return dg.AssetCheckResult(
+        passed=all(holds for holds, _ in verdicts.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(listed) or "no model was tested: the asset's log says what it needs",
         metadata={"months": dg.MetadataValue.json(listed)},
     )
 
@@ -92,9 +115,23 @@ def _verdict(aucs: Sequence[Row]) -> tuple[bool, str]:
     return True, f"{text}: clear"
 
 
+def _value_verdict(rows: Sequence[Row]) -> tuple[bool, str]:
+    """Whether a month's value model ranks customers better than past spend in some figure, and what to say of it."""
+    champion = {row["metric"]: row["value"] for row in rows if row["is_champion"]}
+    baseline = {row["metric"]: row["value"] for row in rows if row["candidate"] == BASELINE}
+    name = next((row["candidate"] for row in rows if row["is_champion"]), BASELINE)
+    if name == BASELINE:
+        return True, "past spend stayed champion"
+    shared = [metric for metric in RANKING_METRICS if metric in champion and metric in baseline]
+    text = ", ".join(f"{metric} {champion[metric]:.3f} to {baseline[metric]:.3f}" for metric in shared)
+    if not any(champion[metric] > baseline[metric] for metric in shared):
+        return False, f"{name} against past spend: {text}: it does not rank better"
+    return True, f"{name} against past spend: {text}"
+
+
 def _mean(rows: Sequence[Row], candidate: str, metric: str) -> float | None:
     values = [row["value"] for row in rows if row["candidate"] == candidate and row["metric"] == metric]
     return sum(values) / len(values) if values else None
 
 
-gate_checks = [champion_beats_rule, churn_scores_came_true]
+gate_checks = [champion_beats_rule, value_beats_past_spend, churn_scores_came_true]

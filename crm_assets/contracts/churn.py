@@ -34,7 +34,7 @@ CHURN_SCORES = Table(
 )
 
 _FIGURE = (
-    Column("metric", "string", "Figure: auc, pr_auc, brier, ece, lift_at_10, ...", required=True),
+    Column("metric", "string", "Figure: auc, pr_auc, brier, ece, lift_at_10, mae, ...", required=True),
     Column("value", "float64", "Its value; null where it is not defined."),
     Column("low", "float64", "Lower end of its 95% bootstrap interval."),
     Column("high", "float64", "Upper end of its 95% bootstrap interval."),

@@ -1,7 +1,7 @@
 """Every table of the lake with the layer it lives in.
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
-`segments.py`, `churn.py`, `basket.py`, `identity.py`).
+`segments.py`, `churn.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`, `identity.py`).
 """
 
 from functools import cache
@@ -18,8 +18,11 @@ from crm_assets.contracts.identity import (
     IDENTITY_QUALITY,
     PERSONS,
 )
+from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
+from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
+from crm_assets.contracts.value import CUSTOMER_VALUE
 
 RAW_LAYER = "raw"
 """Raw tables have the columns of the files, so they have no contract."""
@@ -52,9 +55,15 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("models", layers.monthly(RFM_CUTS, RFM_CUTS.name, RFM_CUTS.description)),
     ("marts", layers.by_partition(CUSTOMER_SEGMENTS)),
     ("marts", layers.by_partition(CHURN_SCORES)),
+    ("marts", layers.by_partition(LIFECYCLE)),
+    ("marts", layers.by_partition(CUSTOMER_VALUE)),
+    ("marts", layers.by_partition(RETENTION_QUEUE)),
+    ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
+    ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),
 )
 
 

@@ -9,6 +9,8 @@ churn while its own value looks harmless; it is not quoted then, as its sentence
 
 from collections.abc import Mapping
 
+import ibis
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -38,6 +40,9 @@ _HARMLESS_ABOVE = ("orders", "spend")
 _HARMLESS_BELOW = ("rhythm", "pause")
 _UNQUOTED = ("category_concentration", "gap_deviation")
 """Features whose figure says nothing to most people."""
+
+_PAUSED, _NOT_PAUSED, _FALLING = "No order for", "Ordered on the day itself", "Spend has been falling"
+"""How reasons open that do not open with the feature's label."""
 
 FILLING = 1e-6
 """Weight of what raises churn for the model but does not read so, such as an ordinary value of a habit."""
@@ -146,16 +151,37 @@ def sentence(feature: str, values: Mapping[str, float], typical: Mapping[str, fl
         return _pause(values, typical.get("recency_days"))
     label = _LABELS.get(feature, feature.replace("_", " "))
     if feature.startswith("amount_slope"):
-        return f"Spend has been falling {label.removeprefix('trend of daily spend ')}"
+        return f"{_FALLING} {label.removeprefix('trend of daily spend ')}"
     text = f"{label[0].upper()}{label[1:]}: {_number(feature, values[feature])}"
     usual = typical.get(feature)
     return text if usual is None else f"{text}; typical is {_number(feature, usual)}"
 
 
+def by_theme(reason: ir.StringValue, values: Mapping[str, str], otherwise: str) -> ir.StringValue:
+    """The value that stands for the theme of a reason, which is found from its text.
+
+    Args:
+        reason: a text that `reasons` gave.
+        values: by theme.
+        otherwise: value of themes without one, and where nothing stands out.
+    """
+    opening = reason.split(": ")[0].lower()
+    labels: dict[str, list[str]] = {}
+    for feature, words in _LABELS.items():
+        labels.setdefault(values.get(theme(feature), otherwise), []).append(words.lower())
+    paused = reason.startswith(_PAUSED) | reason.startswith(_NOT_PAUSED)
+    return ibis.cases(
+        (paused, values.get("pause", otherwise)),
+        (reason.startswith(_FALLING), values.get("spend", otherwise)),
+        *[(opening.isin(words), value) for value, words in labels.items()],
+        else_=otherwise,
+    )
+
+
 def _pause(values: Mapping[str, float], typical: float | None) -> str:
     recency = int(values["recency_days"])
     gap = values.get("gap_median")
-    last = f"No order for {_days(recency)}" if recency else "Ordered on the day itself"
+    last = f"{_PAUSED} {_days(recency)}" if recency else _NOT_PAUSED
     if gap is None or np.isnan(gap):
         return f"{last}; only one day with an order so far"
     if recency > gap or typical is None:

@@ -125,7 +125,7 @@ def _summed(days: ir.Table) -> ir.Table:
         *(name for name in _SUMS if name in days.columns),
         order_days=(days.orders > 0).cast("int64"),
         reduction=(days.discount + days.coupon_discount).cast(MONEY),
-        **{name: (weekday == number).ifelse(days.orders, ibis.null("int64")) for number, name in enumerate(WEEKDAYS)},
+        **{name: (weekday == number).ifelse(days.orders, 0) for number, name in enumerate(WEEKDAYS)},
         **{part: days[f"{part}_orders"] for part in DAY_PARTS},
     )
 
@@ -260,8 +260,8 @@ def _ratios(wide: ir.Table) -> dict[str, ir.Value]:
         "favourite_weekday": (weekly > 0).ifelse(favourite_name, ibis.null("string")),
         "favourite_weekday_share": _quotient(favourite, weekly),
         "weekend_share": _quotient(wide.saturday + wide.sunday, weekly),
-        "amount_change": 3 * _quotient(wide.amount_30d, wide.amount_90d),
-        "orders_change": 3 * _quotient(wide.orders_30d, wide.orders_90d),
+        "amount_change": 3 * _quotient(wide.amount_30d.fill_null(0), wide.amount_90d),
+        "orders_change": 3 * _quotient(wide.orders_30d.fill_null(0), wide.orders_90d),
         **{f"{part}_share": _quotient(wide[part], weekly) for part in DAY_PARTS},
         **{
             windowed(name, days): _quotient(wide[windowed(over, days)], wide[windowed(under, days)])

@@ -4,12 +4,13 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.assets import plots
+from crm_assets.assets import flow_plot, plots
 
 SHARES = np.linspace(0, 1, 3_000)
 CURVES = pd.concat(
@@ -29,6 +30,14 @@ BINS = pd.DataFrame({"predicted": [0.05, 0.2, 0.6], "observed": [0.04, 0.25, 0.5
 FEATURES = pd.DataFrame({"label": ["days since the last order", "orders so far"], "importance": [30, 10]})
 RULES = pd.DataFrame({"rule": ["herbs → root vegetables", "liquor → bottled beer"], "lift": [3.956, 3.537]})
 COUNTS = pd.DataFrame({"clusters": [3, 4, 5], "silhouette": [0.95, 0.3, 0.2], "refused": [True, False, False]})
+MOVES = pd.DataFrame(
+    {
+        "previous": ["active", "active", "at_risk", "lapsed"],
+        "next": ["active", "at_risk", "active", "won_back"],
+        "customers": [1788, 14, 13, 4],
+    }
+)
+STATES = ["active", "won_back", "at_risk", "lapsed"]
 
 PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "segment_sizes": (plots.segment_sizes, SEGMENTS),
@@ -38,6 +47,7 @@ PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "feature_importance": (plots.feature_importance, FEATURES),
     "top_rules": (plots.top_rules, RULES),
     "cluster_counts": (plots.cluster_counts, COUNTS),
+    "flows": (partial(flow_plot.flows, states=STATES), MOVES),
 }
 each_plot = pytest.mark.parametrize(("plot", "frame"), PLOTS.values(), ids=PLOTS.keys())
 
@@ -82,6 +92,16 @@ def test_the_frame_is_left_as_it_was():
         before = frame.copy()
         plot(frame)
         pd.testing.assert_frame_equal(frame, before)
+
+
+def test_who_stayed_is_not_drawn_as_a_flow():
+    stayed = MOVES[MOVES["previous"] == MOVES["next"]]
+    assert flow_plot.flows(stayed, STATES, title="Moves") == "*Moves: no rows to draw.*"
+
+
+def test_a_wider_ribbon_is_another_picture():
+    more = MOVES.assign(customers=[1788, 14, 130, 4])
+    assert png_of(flow_plot.flows(MOVES, STATES)) != png_of(flow_plot.flows(more, STATES))
 
 
 def test_optional_columns_may_be_left_out():

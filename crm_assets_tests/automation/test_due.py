@@ -67,6 +67,21 @@ def test_days_near_each_other_are_one_run_of_both_tables(workspace, lake):
     assert runs(workspace, lake) == [((day(0), day(3)), assets)]
 
 
+def test_days_of_one_table_are_joined_across_a_day_of_another_that_lies_between(workspace, lake):
+    without_dimensions(workspace, lake)
+    few, many = JOINED_DAYS // 2, JOINED_ROWS * 2
+    made = [day(number) for number in range(few) if number not in (0, few - 1)]
+    deliver(lake, [("feedback", on, many) for on in made], exported=day(few))
+    make(lake, "clean", "feedback", *made)
+    time.sleep(0.01)
+    touched = [("transactions", day(0), 5), ("feedback", day(few // 2), many), ("transactions", day(few - 1), 5)]
+    deliver(lake, touched)
+    assert runs(workspace, lake) == [
+        ((day(0), day(few - 1)), ["clean/transactions", "profile/customer_days"]),
+        ((day(few // 2), day(few // 2)), ["clean/feedback"]),
+    ]
+
+
 def test_a_range_that_holds_many_rows_is_not_made_again_to_save_a_run(workspace, lake):
     without_dimensions(workspace, lake)
     deliver(lake, [("transactions", day(1), JOINED_ROWS + 1)], exported=day(1))

@@ -113,3 +113,22 @@ def test_a_forked_process_does_not_use_its_parents_connection(tmp_path):
 
 def wipe(instance):
     instance.event_log_storage.wipe_asset(KEYS[0])
+
+
+@dg.multi_asset_check(specs=[dg.AssetCheckSpec("a", asset=first), dg.AssetCheckSpec("b", asset=first)])
+def checked():
+    yield dg.AssetCheckResult(passed=True, asset_key=KEYS[0], check_name="a")
+    yield dg.AssetCheckResult(passed=False, asset_key=KEYS[0], check_name="b")
+
+
+@pytest.mark.parametrize("batch", ["0", "1000"])
+def test_a_check_of_a_ranged_run_is_planned_and_evaluated_once(tmp_path, monkeypatch, batch):
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", batch)
+    with instance_with(BatchedSqliteEventLogStorage, tmp_path / "instance") as instance:
+        checks = dg.Definitions(assets=[first], asset_checks=[checked]).resolve_implicit_global_asset_job_def()
+        assert checks.execute_in_process(instance=instance, tags=RANGE).success
+        for name, status in (("a", "SUCCEEDED"), ("b", "FAILED")):
+            key = dg.AssetCheckKey(KEYS[0], name)
+            records = instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+            assert [(record.status.value, record.partition) for record in records] == [(status, None)]
+            assert records[0].event.dagster_event.asset_check_evaluation_data.check_name == name

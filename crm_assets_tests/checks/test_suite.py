@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from crm_assets.checks import all_checks
-from crm_assets.checks.gates import _verdict
+from crm_assets.checks.gates import _value_verdict, _verdict
 from crm_assets.checks.suite import ExpectationError, rules_of, validate
 from crm_assets.contracts.model import Column, Table
 
@@ -72,3 +72,18 @@ def test_a_champion_must_beat_the_rule():
     )
     assert not _verdict([rule, auc("lightgbm", 0.6, 0.7, 0.8, True)])[0]
     assert _verdict([rule | {"is_champion": True}]) == (True, "the recency rule stayed champion, AUC 0.750")
+
+
+def ranks(candidate, capture, rank, champion=False):
+    figures = {"top_decile_capture": capture, "rank_correlation": rank}
+    return [{"candidate": candidate, "metric": m, "value": v, "is_champion": champion} for m, v in figures.items()]
+
+
+def test_a_value_champion_must_rank_better_than_past_spend():
+    past = ranks("past_spend", 0.4, 0.7)
+    assert _value_verdict(past + ranks("mbg_nbd", 0.5, 0.7, True)) == (
+        True,
+        "mbg_nbd against past spend: top_decile_capture 0.500 to 0.400, rank_correlation 0.700 to 0.700",
+    )
+    assert not _value_verdict(past + ranks("mbg_nbd", 0.4, 0.6, True))[0]
+    assert _value_verdict(ranks("past_spend", 0.4, 0.7, True)) == (True, "past spend stayed champion")

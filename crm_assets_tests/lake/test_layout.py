@@ -95,6 +95,16 @@ def test_every_type_and_null_comes_back_as_written(lake, days):
     assert str(lake.read("clean", VISITS).schema()).replace("timestamp(6)", "timestamp") == str(VISITS.schema)
 
 
+@pytest.mark.parametrize("contract", [CITIES, replace(CITIES, partition_by=("city",))], ids=["whole", "partitioned"])
+def test_sums_of_whole_numbers_are_stored_as_whole_numbers(lake, contract):
+    people = lake.engine.backend.create_table("people", ibis.memtable({"city": ["Leeds", "Leeds"], "people": [1, 2]}))
+    summed = people.group_by("city").agg(people=people["people"].sum())
+    written = lake.write("clean", contract, summed, [("Leeds",)] if contract.partition_by else [()])
+    assert parquet.read_schema(written.files[0]).field("people").type == pa.int64()
+    assert lake.read("clean", contract).to_pyarrow().to_pylist() == [{"city": "Leeds", "people": 3}]
+    lake.engine.backend.drop_table("people")
+
+
 def test_a_table_never_written_is_empty_and_has_the_schema_of_the_contract(lake):
     table = lake.read("clean", VISITS)
     assert table.schema() == VISITS.schema

@@ -69,6 +69,21 @@ def test_favourite_categories_and_their_shares():
     assert row["category_concentration"] == pytest.approx(0.875**2 + 0.125**2)
 
 
+def test_habits_are_shares_of_the_orders_on_any_weekday():
+    # 2020-03-31 is a Tuesday; the other orders were on a Saturday and a Thursday, all at noon.
+    row = row_of(features_of(LINES, [AS_OF]), "a")
+    assert (row["favourite_weekday"], row["favourite_weekday_share"]) == ("tuesday", pytest.approx(1 / 3))
+    assert (row["weekend_share"], row["afternoon_share"]) == (pytest.approx(1 / 3), 1.0)
+    row = row_of(features_of(LINES, [AS_OF]), "b")
+    assert (row["favourite_weekday"], row["favourite_weekday_share"], row["weekend_share"]) == ("saturday", 1.0, 1.0)
+
+
+def test_who_bought_before_the_last_30_days_spends_nothing_now_and_who_never_did_has_no_trend():
+    table = features_of([line("a", AS_OF - timedelta(40), "o1", "milk", "10.00")], [AS_OF])
+    assert (row_of(table, "a")["amount_change"], row_of(table, "a")["orders_change"]) == (0.0, 0.0)
+    assert (row_of(table, "c")["amount_change"], row_of(table, "c")["orders_change"]) == (None, None)
+
+
 def test_a_contacted_customer_is_known_without_an_order():
     row = row_of(features_of(LINES, [AS_OF]), "c")
     assert (row["contacts_7d"], row["orders"], row["recency_days"]) == (1, 0, None)
