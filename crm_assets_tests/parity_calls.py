@@ -28,17 +28,22 @@ from crm_assets.mining.features import customer_features
 from crm_assets.mining.identity import deliveries_of, has_personal_values, record_versions
 from crm_assets.mining.identity_survivors import surviving_customers, surviving_versions
 from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
+from crm_assets.mining.lifecycle import LifecycleRules, fit_lifecycle_rules, known_spans, lifecycle, transitions
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.retention import RetentionPolicy, retention_queue
+from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
-from crm_assets.mining.samples import as_floats, sample_customers
+from crm_assets.mining.samples import as_floats, bounded, sample_customers
 from crm_assets.mining.segments import customer_segments
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
+from crm_assets.mining.value_measures import later_spend, value_measures
 from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY
 
 Read = Callable[[str], ir.Table]
 """A table by its name, in the engine that is tried."""
 
 MONTH_ENDS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), LAST_DAY]
+RULES = LifecycleRules(20, 40)
 FULL = {"crm": EXPORTS[1:], "web": []}
 
 DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
@@ -48,6 +53,9 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "deliveries": lambda t: deliveries_of(t("validated_customers")),
     "customers_current": lambda t: valid_on(t("clean_customers"), None).drop("valid_from", "valid_to"),
     "baskets": lambda t: basket_items(t("clean_transactions"), t("clean_products"), "product_type", LAST_DAY),
+    "known": lambda t: known_spans(t("clean_customers"), t("clean_contacts"), t("customer_days")),
+    "stages": lambda t: lifecycle(t("customer_days"), t("known"), MONTH_ENDS, RULES),
+    "queue": lambda t: retention_queue(t("scores"), t("values"), RetentionPolicy(None, 1.0, 0.1, 0.25, 0.3, 1)),
 }
 """Inputs that other functions make, in the order they are made."""
 
@@ -200,6 +208,27 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         [sample_customers(t("clean_transactions").filter(ibis._.customer_id.notnull()), most, 1) for most in (7, 1000)]
     ),
     as_floats: lambda t: iter([t("customer_days").select(**as_floats(t("customer_days"), ["amount", "orders"]))]),
+    bounded: lambda t: iter([bounded(t("scores"), most, 3, 1) for most in (30, 1000)]),
+    fit_lifecycle_rules: lambda t: iter(
+        [fit_lifecycle_rules(t("customer_days"), day) for day in (FIRST_DAY, LAST_DAY)]
+    ),
+    known_spans: lambda t: iter([known_spans(t("clean_customers"), t("clean_contacts"), t("customer_days"))]),
+    lifecycle: lambda t: iter([lifecycle(t("customer_days"), t("known"), MONTH_ENDS, RULES)]),
+    transitions: lambda t: iter([transitions(t("stages"))]),
+    retention_queue: lambda t: iter(
+        [
+            retention_queue(t("scores"), t("values"), policy)
+            for policy in (RetentionPolicy(None, 1.0, 0.1, 0.25, 0.1, 1), RetentionPolicy(10, 2.0, 0.1, 0.25, 0.3, 5))
+        ]
+    ),
+    queue_outcomes: lambda t: iter(
+        [
+            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, 30),
+            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, 30, Persons.of(t("members"))),
+        ]
+    ),
+    value_measures: lambda t: iter([value_measures(t("customer_days"), day) for day in MONTH_ENDS]),
+    later_spend: lambda t: iter([later_spend(t("customer_days"), MONTH_ENDS[:3], 45)]),
     value_tiers: lambda t: iter([value_tiers(t("measures"))]),
     customer_segments: lambda t: iter(
         [

@@ -21,6 +21,7 @@ FIRST_DAY = date(2024, 1, 1)
 LAST_DAY = date(2024, 6, 30)
 DAYS = (LAST_DAY - FIRST_DAY).days + 1
 EXPORTS = [date(2024, 7, 1), date(2024, 7, 8), date(2024, 7, 15)]
+SCORED = [date(2024, 4, 30), date(2024, 5, 31), date(2024, 6, 15)]
 CUSTOMER_COUNT, PRODUCT_COUNT = 60, 25
 
 NAMES = [
@@ -61,6 +62,7 @@ class Tables:
             "validated_contacts": self._delivered(CAMPAIGN_CONTACTS, contacts, "contacted_at"),
             "members": _table(IDENTITY_MEMBERS, self._members()),
             "scores": _table(layers.by_partition(CHURN_SCORES), self._scores()),
+            "values": self._values(),
             "clusters": pa.table({"customer_id": ["c1", "c3", "nobody"], "cluster_name": ["a", "b", "c"]}),
             "full": pa.table({"_source": ["crm"], "_export_date": pa.array([EXPORTS[1]])}),
         }
@@ -217,6 +219,16 @@ class Tables:
             ),
         ]
 
+    def _values(self) -> pa.Table:
+        """What customers are worth; some are worth as much as others, and one nothing is known of."""
+        places = [(day, number) for day in SCORED for number in range(1, CUSTOMER_COUNT)]
+        columns = {
+            "as_of": [day for day, _ in places],
+            "customer_id": [f"c{number}" for _, number in places],
+            "clv": [1_000.0 / (1 + number // 2) for _, number in places],
+        }
+        return pa.table(columns)
+
     def _scores(self) -> list[dict[str, Any]]:
         return [
             {
@@ -224,10 +236,12 @@ class Tables:
                 "customer_id": f"c{number}",
                 "churn_probability": number / CUSTOMER_COUNT,
                 "risk_band": "low",
-                "reasons": ["one", "two"],
+                "reasons": [["No order for 9 days; typical is 3 days", "x"], ["Orders in the last 30 days: 1"]][
+                    number % 2
+                ],
                 "model_id": "m",
             }
-            for day in (date(2024, 4, 30), date(2024, 5, 31), date(2024, 6, 15))
+            for day in SCORED
             for number in range(CUSTOMER_COUNT)
         ]
 

@@ -3,7 +3,7 @@
 Belongs here: one asset per model, with its leaderboard and plots. Not here: scoring (`marts.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from crm_assets.mining.as_of_days import union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
-from crm_assets.mining.samples import as_floats, sample_customers
+from crm_assets.mining.samples import as_floats, bounded, sample_customers
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
 from crm_assets.settings import Settings
 
@@ -124,14 +124,13 @@ def churn_model(
         month: training_days(month, first_day, settings.churn_horizon_days) if first_day else []
         for month in run_days(context)
     }
-    every_day = sorted({day for wanted in months_days.values() for day in wanted})
-    # Months share most of their days, so rows are fetched once for all months of the run.
-    features, labels = _training_rows(training_features, customer_days, persons, every_day, settings, lake)
     models, leaderboards = {}, []
-    for month, wanted in months_days.items():
+    for month, (features, labels) in _training_rows(
+        training_features, customer_days, persons, months_days, settings, lake
+    ):
         trained = train_churn(
             features,
-            labels[pd.to_datetime(labels["as_of"]).isin(pd.to_datetime(wanted))],
+            labels,
             month,
             horizon_days=settings.churn_horizon_days,
             active_days=settings.churn_active_days,
@@ -164,29 +163,39 @@ def _training_rows(
     training_features: ir.Table,
     customer_days: ir.Table,
     persons: Persons,
-    wanted: list[date],
+    months_days: Mapping[date, list[date]],
     settings: Settings,
     lake: Lake,
-) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Features and labels of some days, of as many customers as give no more rows than the settings allow."""
+) -> "Iterator[tuple[date, tuple[pd.DataFrame, pd.DataFrame]]]":
+    """Features and labels that each month learns from, of no more customers than the settings allow."""
     import pandas as pd
 
     from crm_assets.mining.churn import CHURN_FEATURES, churn_labels
 
     key = ["as_of", "customer_id"]
-    if not wanted:
-        return pd.DataFrame(columns=[*key, *CHURN_FEATURES]), pd.DataFrame(columns=[*key, "churned"])
-    labels = union(
-        [
-            churn_labels(rows, days, settings.churn_horizon_days, settings.churn_active_days)
-            for days, rows in persons.customer_days_of(customer_days, wanted)
-        ]
-    )
-    with lake.engine.held(labels) as known:
-        drawn = sample_customers(known, max(1, settings.training_rows // len(wanted)), settings.seed)
-        rows = training_features.filter(training_features.as_of.isin(wanted)).semi_join(drawn, key)
-        features = rows.select(*key, **as_floats(rows, CHURN_FEATURES)).to_pandas()
-        return features, drawn.to_pandas()
+
+    def fetched(labels: ir.Table) -> "tuple[pd.DataFrame, pd.DataFrame]":
+        rows = training_features.semi_join(labels, key)
+        return rows.select(*key, **as_floats(rows, CHURN_FEATURES)).to_pandas(), labels.to_pandas()
+
+    every_day = sorted({day for wanted in months_days.values() for day in wanted})
+    if not every_day:
+        nothing = pd.DataFrame(columns=[*key, *CHURN_FEATURES]), pd.DataFrame(columns=[*key, "churned"])
+        yield from ((month, nothing) for month in months_days)
+        return
+    groups = persons.customer_days_of(customer_days, every_day)
+    terms = settings.churn_horizon_days, settings.churn_active_days
+    with lake.engine.held(union([churn_labels(rows, days, *terms) for days, rows in groups])) as labels:
+        if labels.count().to_pyarrow().as_py() <= settings.training_rows:
+            # Months share most of their days, so rows are fetched once for all months of the run.
+            features, known = fetched(labels)
+            days = pd.to_datetime(known["as_of"])
+            for month, wanted in months_days.items():
+                yield month, (features, known[days.isin(pd.to_datetime(wanted))])
+            return
+        for month, wanted in months_days.items():
+            of_month = labels.filter(labels.as_of.isin(wanted)) if wanted else labels.limit(0)
+            yield month, fetched(bounded(of_month, settings.training_rows, max(1, len(wanted)), settings.seed))
 
 
 model_assets = [rfm_cuts, customer_clusters, churn_model]

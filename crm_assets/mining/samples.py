@@ -39,6 +39,20 @@ def sample_customers(rows: ir.Table, most: int, seed: int) -> ir.Table:
     return rows.semi_join(drawn.select(_CUSTOMER), _CUSTOMER)
 
 
+def bounded(rows: ir.Table, most: int, rows_a_customer: int, seed: int) -> ir.Table:
+    """The rows, or where these are more than `most`, those of so many customers that they are not.
+
+    Args:
+        rows: Any table with `customer_id`.
+        most: Most rows.
+        rows_a_customer: Most rows that a customer has.
+        seed: Other seeds draw other customers.
+    """
+    if rows.limit(most + 1).count().to_pyarrow().as_py() <= most:
+        return rows
+    return sample_customers(rows, max(1, most // rows_a_customer), seed)
+
+
 def as_floats(rows: ir.Table, columns: Sequence[str]) -> dict[str, ir.Value]:
     """Columns as models read them, whatever numbers they are: decimals are slow to fetch one by one."""
     return {name: rows[name].cast("float64") for name in columns}
