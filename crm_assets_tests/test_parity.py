@@ -66,7 +66,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Pa
     folder = tmp_path_factory.mktemp("tables")
     for name, table in Tables().arrow.items():
         parquet.write_table(table, folder / f"{name}.parquet")
-    parquet.write_table(VALUES, folder / "values.parquet")
+    parquet.write_table(VALUES, folder / "expressions.parquet")
     for name, make in DERIVED.items():
         engine.write_file(make(reader(engine, folder)), folder / f"{name}.parquet", [])
     return folder
@@ -113,7 +113,7 @@ def test_an_expression_means_the_same_on_both_engines(
             return values.group_by("key").agg(**AGGREGATES[meaning](values))
         return TABLES[meaning](values)
 
-    expected, found = (comparable(ask(reader(each, tables)("values"))) for each in (engine, spark))
+    expected, found = (comparable(ask(reader(each, tables)("expressions"))) for each in (engine, spark))
     assert difference(expected, found) is None
 
 
