@@ -126,7 +126,7 @@ def _values(
             continue
         model = ValueModel.from_document(stored.document)
         rows = _measures(customer_days, persons, as_of)
-        names = rows.columns
+        names = list(rows.columns)
         if model.champion == "lightgbm":
             day = customer_features.filter(customer_features.as_of == as_of)
             read = {f"_{name}": value for name, value in as_floats(day, VALUE_FEATURES).items()}
@@ -134,7 +134,7 @@ def _values(
         for batch in lake.engine.batches(rows.order_by("customer_id")):
             frame = batch.to_pandas()
             features = frame.drop(columns=names[1:]).rename(columns=lambda name: name.removeprefix("_"))
-            scored = score_value(model, frame[list(names)], as_of, features, settings.threads)
+            scored = score_value(model, frame[names], as_of, features, settings.threads)
             yield pa.Table.from_pandas(scored, schema=types, preserve_index=False)
 
 
