@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SPARK := $(VENV)/.spark
 # Processes that share the tests; the engine of each may take 2 GB.
 WORKERS ?= 2
 
@@ -23,7 +24,12 @@ install: $(INSTALLED)  ## Make .venv with everything installed.
 demo: $(INSTALLED)  ## Run everything on a year of real retail data, into ./data.
 	$(BIN)/crm-assets demo
 
-test: $(INSTALLED)  ## Run the tests.
+$(SPARK): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev,spark]'
+	touch $@
+
+# The tests on Spark are skipped without Java, so pyspark is installed where there is one.
+test: $(INSTALLED) $(if $(shell command -v java),$(SPARK))  ## Run the tests.
 	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 dev: $(INSTALLED)  ## Start Dagster's UI and daemon at http://127.0.0.1:3000.

@@ -115,7 +115,7 @@ def _prepare(home: Path) -> None:
     from crm_assets.settings import load_settings
 
     settings = load_settings(home)
-    demo.lay_down_exports(lake_of(settings).engine, settings.exports, lambda done, total: None)
+    demo.lay_down_exports(lake_of(settings).engine.local, settings.exports, lambda done, total: None)
     shared = {
         "exports": str(settings.exports / demo.SOURCE),
         "training_days": list(churn.TRAINING_DAYS_OF_MONTH),

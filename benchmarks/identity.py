@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.mining.identity import due_model, find_identity, identity_nodes
 from crm_assets.mining.identity_persons import Decisions
 from crm_assets.mining.identity_quality import pairwise
@@ -42,7 +42,7 @@ def main() -> None:
     }
     print(f"{'data':20}{'side':26}{'precision':>10}{'recall':>8}{'F1':>7}{'wall s':>9}{'cpu s':>8}")
     with tempfile.TemporaryDirectory() as spill:
-        engine = Engine(arguments.memory_limit, arguments.threads, spill)
+        engine = DuckDBEngine(arguments.memory_limit, arguments.threads, spill)
         for name, (records, truth) in data.items():
             (found, _), wall, cpu = _timed(lambda records=records: persons(engine, records))
             _line(name, "crm_assets", pairwise(found.loc[truth.index], truth), wall, cpu)
@@ -88,7 +88,9 @@ def fake_people(reference: Path) -> tuple[pd.DataFrame, pd.Series]:
     return _of_one_day(records), pd.Series(raw["cluster"].to_numpy(), records["customer_id"])
 
 
-def persons(engine: Engine, records: pd.DataFrame, models: dict[date, Any] | None = None) -> tuple[pd.Series, Any]:
+def persons(
+    engine: DuckDBEngine, records: pd.DataFrame, models: dict[date, Any] | None = None
+) -> tuple[pd.Series, Any]:
     """The person of each record, and what was found besides with the model it was found by."""
     nodes = identity_nodes(records)
     with engine.scratch() as connection:
@@ -98,7 +100,9 @@ def persons(engine: Engine, records: pd.DataFrame, models: dict[date, Any] | Non
     return current.set_index("customer_id")["person_id"], (found, models)
 
 
-def plain_splink(engine: Engine, records: pd.DataFrame, truth: pd.Series) -> dict[float, tuple[float, float, float]]:
+def plain_splink(
+    engine: DuckDBEngine, records: pd.DataFrame, truth: pd.Series
+) -> dict[float, tuple[float, float, float]]:
     """Precision, recall and F1 of a plain Splink model at each threshold."""
     import splink.comparison_library as compare
     from splink import DuckDBAPI, Linker, SettingsCreator, block_on
@@ -159,7 +163,7 @@ def plain_splink(engine: Engine, records: pd.DataFrame, truth: pd.Series) -> dic
     return scores
 
 
-def _growth(engine: Engine, records: pd.DataFrame, truth: pd.Series) -> None:
+def _growth(engine: DuckDBEngine, records: pd.DataFrame, truth: pd.Series) -> None:
     late = pd.util.hash_pandas_object(records["customer_id"], index=False) % 10 == 0
     before, (_, models) = persons(engine, records[~late].reset_index(drop=True))
     day = late.map({False: FIRST, True: SECOND})

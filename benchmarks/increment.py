@@ -50,7 +50,7 @@ def measure(home: Path, days: int, times: int) -> int:
     print(f"libraries, and a workspace of one order line:                   {start(home / 'first'):6.2f} s", flush=True)
     settings = write_settings(home, end_date=demo.LAST_DAY)
     later = home / "later"
-    demo.lay_down_exports(lake_of(settings).engine, later, lambda done, total: None)
+    demo.lay_down_exports(lake_of(settings).engine.local, later, lambda done, total: None)
     if times > 1:
         for number in range(days + 1):
             multiply(Delivery(demo.SOURCE, demo.HISTORY_ENDS + timedelta(days=number)).folder(later), times)

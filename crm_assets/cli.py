@@ -64,7 +64,7 @@ def demo(home: Home = None) -> None:
     with _runs(settings) as (runs, report):
         report("lay down exports")
         demonstration.lay_down_exports(
-            runs.lake.engine, settings.exports, lambda done, total: report(f"lay down exports {done}/{total}")
+            runs.lake.engine.local, settings.exports, lambda done, total: report(f"lay down exports {done}/{total}")
         )
         runs.ingest()
         runs.clean()
@@ -168,7 +168,7 @@ def check_sources(
             problems += 1
             continue
         landed = landed_files(settings.exports, mapping.source, files or [], all_exports)
-        report = check_source(lake_of(settings).engine, mapping, landed, rows)
+        report = check_source(lake_of(settings).engine.local, mapping, landed, rows)
         problems += len(report.problems)
         for finding in report.findings:
             typer.echo(f"{'problem' if finding.is_problem else 'note':7}  {finding.place}: {finding.message}")
@@ -198,7 +198,7 @@ def sketch_source(
     if output and output.exists():
         _fail(f"{output} exists; choose another name or take it away")
     try:
-        draft = sketch(lake_of(_settings(home)).engine, files, name or (output.stem if output else None))
+        draft = sketch(lake_of(_settings(home)).engine.local, files, name or (output.stem if output else None))
     except ValueError as error:
         _fail(str(error))
     if output is None:

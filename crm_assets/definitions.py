@@ -30,15 +30,20 @@ from crm_assets.automation.schedules import all_schedules
 from crm_assets.automation.sensors import all_sensors
 from crm_assets.checks import all_checks
 from crm_assets.contracts.registry import lake_tables
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.engine import Engine
 from crm_assets.lake.io_manager import LakeIOManager, table_schema
-from crm_assets.lake.layout import Lake
+from crm_assets.lake.layout import STAGING, Lake
 from crm_assets.lake.models import JsonModelIOManager, ModelIOManager
+from crm_assets.lake.spark_engine import SparkEngine
 from crm_assets.lake.warehouse import Warehouse
 from crm_assets.partitions import windows
 from crm_assets.settings import Settings, load_settings
 
 OWNER = "team:crm"
+LOCAL_LAYERS = ("raw", "validated")
+"""Made by DuckDB in the driver, whatever the engine, since mappings are in its dialect."""
+
 MARTS_ARE_FRESH_BY = dg.FreshnessPolicy.cron(deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=8))
 """The daily refresh runs at 05:00; by 08:00 it has been missed."""
 
@@ -101,8 +106,16 @@ def resources(settings: Settings) -> dict[str, Any]:
 
 def lake_of(settings: Settings) -> Lake:
     """The lake of a workspace with its engine."""
-    spill = settings.home / ".spill"
-    return Lake(settings.lake, Engine(settings.memory_limit, settings.threads, str(spill)))
+    return Lake(settings.lake, engine_of(settings))
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The engine of a workspace; nothing is started before it is asked for rows."""
+    duckdb = DuckDBEngine(settings.memory_limit, settings.threads, str(settings.home / ".spill"))
+    if settings.engine == "duckdb":
+        return duckdb
+    conf = tuple(sorted(settings.spark_conf.items()))
+    return SparkEngine(settings.spark_remote, conf, settings.lake / STAGING, duckdb)
 
 
 def warehouse_of(settings: Settings) -> Warehouse:
@@ -116,7 +129,8 @@ def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsD
     def with_policies(spec: dg.AssetSpec) -> dg.AssetSpec:
         layer, name = spec.key.path
         contract = lake_tables().get((layer, name))
-        kinds = {"skops", "python"} if layer == "models" and contract is None else {"duckdb", "parquet"}
+        engine = "duckdb" if layer in LOCAL_LAYERS else settings.engine
+        kinds = {"skops", "python"} if layer == "models" and contract is None else {engine, "parquet"}
         if spec.key == identity.MODEL:
             kinds = {"json", "python"}
         return spec.replace_attributes(

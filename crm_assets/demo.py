@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.sources.deliveries import Delivery
 
 SOURCE = "complete_journey"
@@ -32,7 +32,7 @@ class DemoDataMissingError(RuntimeError):
     """The package with the demonstration's data is not installed."""
 
 
-def lay_down_exports(engine: Engine, exports: Path, progress: Callable[[int, int], None]) -> int:
+def lay_down_exports(engine: DuckDBEngine, exports: Path, progress: Callable[[int, int], None]) -> int:
     """Write the exports that are not there yet: one up to `HISTORY_ENDS`, then one a day up to `LAST_DAY`.
 
     Args:

@@ -57,7 +57,7 @@ class Runs:
         self.settings = settings
         self.instance = instance
         self.progress = progress
-        self.lake = lake_of(settings)
+        self.lake = lake_of(settings).local
         self._definitions = build_defs(settings)
 
     def ingest(self) -> list[str]:

@@ -31,12 +31,17 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", description="Time zone in which a day is a day, an IANA name.")
     start_date: date | None = Field(None, description="First event day; written by the first ingestion.")
     end_date: date | None = Field(None, description="Last day, for a workspace of historical data; open when absent.")
-    engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs queries.")
+    engine: Literal["duckdb", "spark"] = Field("duckdb", description="The engine that runs queries.")
+    spark_remote: str = Field("local[*]", description="Spark's master URL, or a Spark Connect address, sc://host.")
+    spark_conf: dict[str, str] = Field({}, description="Spark properties, such as spark.executor.memory.")
     memory_limit: str = Field("1400MB", description="The engine's memory limit; beyond it, it spills to disk.")
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="The engine's threads.")
     seed: int = Field(20170101, description="Seed of everything random.")
     late_window_days: int = Field(7, ge=0, description="Rows older than this at export are reported as late.")
     check_rows: int = Field(100_000, ge=1, le=1_000_000, description="Most rows a distribution check samples.")
+    training_rows: int = Field(
+        500_000, ge=1_000, description="Most rows a model learns from; beyond, customers are drawn by digest."
+    )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")

@@ -97,7 +97,7 @@ def _realised_churn(warehouse: duckdb.DuckDBPyConnection) -> str:
 
 
 def _print_deliveries(settings: Settings, console: Console) -> None:
-    landed = landed_deliveries(settings, lake_of(settings))
+    landed = landed_deliveries(settings, lake_of(settings).local)
     states = Counter("ingested" if found.is_ingested else "waiting" for found in landed)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
     console.print(f"exports in {settings.exports}: {counts}", soft_wrap=True)

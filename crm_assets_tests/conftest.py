@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.warehouse import Warehouse
 from crm_assets.settings import write_settings
@@ -34,7 +34,7 @@ tables:
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
     """One small engine for all tests, as a process has one."""
-    return Engine("500MB", 2, str(tmp_path_factory.mktemp("spill")))
+    return DuckDBEngine("500MB", 2, str(tmp_path_factory.mktemp("spill")))
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def raw_asset(table: Table) -> dg.AssetsDefinition:
                 # Its files are gone: what was ingested stays, to be read by the mapping as it is now.
                 rows = delivered_rows(lake, table.name, delivery.key)
             elif parts := sources[delivery.source].tables.get(table.name):
-                rows = read_files(lake.engine.backend, folder, parts, names)
+                rows = read_files(lake.engine.local.backend, folder, parts, names)
             else:
                 continue
             if rows is not None:
@@ -142,7 +142,7 @@ def validated_asset(table: Table) -> dg.AssetsDefinition:
             return
         with ExitStack() as held:
             judged = [
-                held.enter_context(lake.engine.held(judge(rows, sources[name], table)))
+                held.enter_context(lake.engine.local.held(judge(rows, sources[name], table)))
                 for name, alike in raw.items()
                 for rows in alike
             ]

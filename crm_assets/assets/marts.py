@@ -3,7 +3,8 @@
 Belongs here: one short asset per mart. Not here: how its rows are computed (`mining/`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -17,18 +18,22 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
+from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.cross_sell import cross_sell_rules as mine_rules
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_measures
+from crm_assets.mining.samples import as_floats
 from crm_assets.mining.segments import customer_segments as segment
 from crm_assets.partitions import UP_TO_THE_DAY, days, month_of
 from crm_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 PLOTTED_RULES = 15
+CLUSTER_NAMES = ibis.schema({"customer_id": "string", "cluster_name": "string"})
 
 
 @dg.asset(
@@ -51,19 +56,27 @@ def customer_segments(
     rfm_cuts: ir.Table,
     customer_clusters: dict[str, StoredModel],
     identity_members: ir.Table,
-) -> ir.Table:
+    lake: dg.ResourceParam[Lake],
+) -> Iterator[dg.Output[ir.Table]]:
     """Who each customer is: RFM scores, value tier and cluster, as of a day."""
     from crm_assets.assets import plots
 
     parts, persons = [], Persons.of(identity_members)
-    for as_of in run_days(context):
-        cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
-        clusters = _clusters(customer_features, as_of, customer_clusters)
-        measures = rfm_measures(persons.customer_days(customer_days, as_of), as_of)
-        parts.append(segment(measures, cuts, clusters))
-    newest = parts[-1].select("rfm_segment", "monetary").to_pandas()
-    context.add_output_metadata({"segments": dg.MetadataValue.md(plots.segment_sizes(_sizes(newest)))})
-    return reduce(lambda left, right: left.union(right), parts)
+    with ExitStack() as kept:
+        for as_of in run_days(context):
+            cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
+            named = _names_of_clusters(lake, customer_features, as_of, customer_clusters)
+            clusters = kept.enter_context(lake.collected(CLUSTER_NAMES, named)) if named is not None else None
+            measures = rfm_measures(persons.customer_days(customer_days, as_of), as_of)
+            parts.append(segment(measures, cuts, clusters))
+        sizes = (
+            parts[-1]
+            .group_by(segment="rfm_segment")
+            .agg(customers=ibis._.count(), value=ibis._.monetary.sum().cast("float64"))
+        )
+        shown = plots.segment_sizes(sizes.order_by("segment").to_pandas())
+        rows = reduce(lambda left, right: left.union(right), parts)
+        yield dg.Output(rows, metadata={"segments": dg.MetadataValue.md(shown)})
 
 
 @dg.asset(
@@ -81,13 +94,26 @@ def churn_scores(
     customer_features: ir.Table,
     models: dict[str, StoredModel],
     settings: dg.ResourceParam[Settings],
-) -> ir.Table:
+    lake: dg.ResourceParam[Lake],
+) -> Iterator[dg.Output[ir.Table]]:
     """How likely each active customer is to stop ordering, scored by the newest model trained before the day."""
-    import pandas as pd
+    with lake.collected(CHURN_SCORES.schema, _churn_scores(context, lake, customer_features, models, settings)) as rows:
+        yield dg.Output(rows)
+
+
+def _churn_scores(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    customer_features: ir.Table,
+    models: Mapping[str, StoredModel],
+    settings: Settings,
+) -> "Iterator[pa.Table]":
+    """Scores of the run's days, batch by batch."""
+    import pyarrow as pa
 
     from crm_assets.mining.churn import CHURN_FEATURES, ChurnModel, score_churn
 
-    parts = []
+    types = CHURN_SCORES.schema.to_pyarrow()
     for as_of in run_days(context):
         stored = models.get(
             month_of(as_of).isoformat(), StoredModel(None, {"needs": f"needs a churn model for {as_of:%Y-%m}"})
@@ -95,11 +121,12 @@ def churn_scores(
         if stored.document is None:
             context.log.warning("churn scores of %s: %s", as_of, stored.card.get("needs"))
             continue
-        day = customer_features.filter(customer_features.as_of == as_of)
-        frame = day.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
         model = ChurnModel.from_document(stored.document)
-        parts.append(score_churn(model, frame, settings.churn_active_days, settings.threads))
-    return ibis.memtable(pd.concat(parts) if parts else [], schema=CHURN_SCORES.schema)
+        day = customer_features.filter(customer_features.as_of == as_of)
+        rows = day.select("as_of", "customer_id", **as_floats(day, CHURN_FEATURES)).order_by("customer_id")
+        for batch in lake.engine.batches(rows):
+            scores = score_churn(model, batch.to_pandas(), settings.churn_active_days, settings.threads)
+            yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
 
 
 @dg.asset(
@@ -140,26 +167,24 @@ def cross_sell_rules(
     return ibis.memtable(mined.rules, schema=CROSS_SELL_RULES.schema)
 
 
-def _clusters(features: ir.Table, as_of: date, models: Mapping[str, StoredModel]) -> ir.Table | None:
-    import pandas as pd
-
+def _names_of_clusters(
+    lake: Lake, features: ir.Table, as_of: date, models: Mapping[str, StoredModel]
+) -> "Iterator[pa.Table] | None":
+    """The cluster of each customer who ordered, batch by batch; None where the month has no clusters."""
     from crm_assets.mining.clustering import FEATURE_COLUMNS, ClusterModel, assign_clusters
 
     stored = models.get(month_of(as_of).isoformat())
     if stored is None or stored.document is None:
         return None
+    model = ClusterModel.from_dict(stored.document)
     day = features.filter(features.as_of == as_of, features.orders_365d > 0)
-    frame = day.select("customer_id", *FEATURE_COLUMNS).order_by("customer_id").to_pandas()
-    if frame.empty:
-        return None
-    names = assign_clusters(ClusterModel.from_dict(stored.document), frame)
-    return ibis.memtable(pd.DataFrame({"customer_id": frame["customer_id"], "cluster_name": names.to_numpy()}))
+    rows = day.select("customer_id", **as_floats(day, FEATURE_COLUMNS)).order_by("customer_id")
 
+    def named(batch: "pa.Table") -> "pa.Table":
+        names = assign_clusters(model, batch.to_pandas())
+        return batch.select(["customer_id"]).append_column("cluster_name", [names.to_numpy(dtype=object)])
 
-def _sizes(segments: "pd.DataFrame") -> "pd.DataFrame":
-    value = segments["monetary"].astype("float64")
-    grouped = value.groupby(segments["rfm_segment"]).agg(customers="size", value="sum")
-    return grouped.rename_axis("segment").reset_index()
+    return map(named, lake.engine.batches(rows))
 
 
 def _top_rules(rules: "pd.DataFrame") -> "pd.DataFrame":

@@ -3,7 +3,7 @@
 Belongs here: one asset per model, with its leaderboard and plots. Not here: scoring (`marts.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -17,10 +17,13 @@ from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
+from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
+from crm_assets.mining.as_of_days import union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
+from crm_assets.mining.samples import as_floats, bounded, sample_customers
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
 from crm_assets.settings import Settings
 
@@ -69,7 +72,8 @@ def customer_clusters(
     for month in run_days(context):
         last = month - timedelta(days=1)
         day = training_features.filter(training_features.as_of == last, training_features.orders_365d > 0)
-        frame = day.select("customer_id", *FEATURE_COLUMNS).order_by("customer_id").to_pandas()
+        day = sample_customers(day, settings.training_rows, settings.seed)
+        frame = day.select("customer_id", **as_floats(day, FEATURE_COLUMNS)).order_by("customer_id").to_pandas()
         if frame.empty:
             needs = f"needs customers who ordered by {last}: 0 rows"
             models[month.isoformat()] = StoredModel(None, {"model": "customer_clusters", "needs": needs})
@@ -106,6 +110,7 @@ def churn_model(
     customer_days: ir.Table,
     identity_members: ir.Table,
     settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[object]]:
     """The churn model of a month, trained on labels that had ended before it, beside its baselines."""
     import pandas as pd
@@ -119,17 +124,13 @@ def churn_model(
         month: training_days(month, first_day, settings.churn_horizon_days) if first_day else []
         for month in run_days(context)
     }
-    every_day = sorted({day for wanted in months_days.values() for day in wanted})
-    # Months share most of their days, so rows are fetched once for all months of the run.
-    features, labels = (
-        _training_rows(training_features, every_day),
-        _labels(customer_days, persons, every_day, settings),
-    )
     models, leaderboards = {}, []
-    for month, wanted in months_days.items():
+    for month, (features, labels) in _training_rows(
+        training_features, customer_days, persons, months_days, settings, lake
+    ):
         trained = train_churn(
             features,
-            labels[pd.to_datetime(labels["as_of"]).isin(pd.to_datetime(wanted))],
+            labels,
             month,
             horizon_days=settings.churn_horizon_days,
             active_days=settings.churn_active_days,
@@ -158,27 +159,43 @@ def _importance_plot(model: "ChurnModel | None") -> dict[str, dg.MarkdownMetadat
     return {"feature importance": dg.MetadataValue.md(plots.feature_importance(importance))}
 
 
-def _training_rows(training_features: ir.Table, wanted: list[date]) -> "pd.DataFrame":
-    from crm_assets.mining.churn import CHURN_FEATURES
-
-    rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
-    return rows.select("as_of", "customer_id", *CHURN_FEATURES).to_pandas()
-
-
-def _labels(customer_days: ir.Table, persons: Persons, wanted: list[date], settings: Settings) -> "pd.DataFrame":
+def _training_rows(
+    training_features: ir.Table,
+    customer_days: ir.Table,
+    persons: Persons,
+    months_days: Mapping[date, list[date]],
+    settings: Settings,
+    lake: Lake,
+) -> "Iterator[tuple[date, tuple[pd.DataFrame, pd.DataFrame]]]":
+    """Features and labels that each month learns from, of no more customers than the settings allow."""
     import pandas as pd
 
-    from crm_assets.mining.churn import churn_labels
+    from crm_assets.mining.churn import CHURN_FEATURES, churn_labels
 
-    if not wanted:
-        return pd.DataFrame(columns=["as_of", "customer_id", "churned"])
-    return pd.concat(
-        [
-            churn_labels(rows, days, settings.churn_horizon_days, settings.churn_active_days).to_pandas()
-            for days, rows in persons.customer_days_of(customer_days, wanted)
-        ],
-        ignore_index=True,
-    )
+    key = ["as_of", "customer_id"]
+
+    def fetched(labels: ir.Table) -> "tuple[pd.DataFrame, pd.DataFrame]":
+        rows = training_features.semi_join(labels, key)
+        return rows.select(*key, **as_floats(rows, CHURN_FEATURES)).to_pandas(), labels.to_pandas()
+
+    every_day = sorted({day for wanted in months_days.values() for day in wanted})
+    if not every_day:
+        nothing = pd.DataFrame(columns=[*key, *CHURN_FEATURES]), pd.DataFrame(columns=[*key, "churned"])
+        yield from ((month, nothing) for month in months_days)
+        return
+    groups = persons.customer_days_of(customer_days, every_day)
+    terms = settings.churn_horizon_days, settings.churn_active_days
+    with lake.engine.held(union([churn_labels(rows, days, *terms) for days, rows in groups])) as labels:
+        if labels.count().to_pyarrow().as_py() <= settings.training_rows:
+            # Months share most of their days, so rows are fetched once for all months of the run.
+            features, known = fetched(labels)
+            days = pd.to_datetime(known["as_of"])
+            for month, wanted in months_days.items():
+                yield month, (features, known[days.isin(pd.to_datetime(wanted))])
+            return
+        for month, wanted in months_days.items():
+            of_month = labels.filter(labels.as_of.isin(wanted)) if wanted else labels.limit(0)
+            yield month, fetched(bounded(of_month, settings.training_rows, max(1, len(wanted)), settings.seed))
 
 
 model_assets = [rfm_cuts, customer_clusters, churn_model]

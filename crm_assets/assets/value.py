@@ -9,7 +9,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import ibis
 import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
@@ -20,12 +19,14 @@ from crm_assets.contracts.value import CUSTOMER_VALUE
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.samples import as_floats, sample_customers
 from crm_assets.mining.value_measures import later_spend, value_measures
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, UP_TO_THE_MONTH, days, month_of, months
 from crm_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from crm_assets.mining.value_training import HeldOut, TrainedValue
 
@@ -95,25 +96,46 @@ def customer_value(
     customer_features: ir.Table,
     models: dict[str, StoredModel],
     identity_members: ir.Table,
+    lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
-) -> ir.Table:
+) -> Iterator[dg.Output[ir.Table]]:
     """What each customer is expected to be worth, by the newest model trained before the day."""
-    import pandas as pd
+    inputs = customer_days, customer_features, Persons.of(identity_members)
+    with lake.collected(CUSTOMER_VALUE.schema, _values(context, lake, inputs, models, settings)) as rows:
+        yield dg.Output(rows)
+
+
+def _values(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    inputs: tuple[ir.Table, ir.Table, Persons],
+    models: Mapping[str, StoredModel],
+    settings: Settings,
+) -> "Iterator[pa.Table]":
+    """Values of the run's days, batch by batch."""
+    import pyarrow as pa
 
     from crm_assets.mining.customer_value import VALUE_FEATURES, ValueModel, score_value
 
-    parts, persons = [], Persons.of(identity_members)
+    customer_days, customer_features, persons = inputs
+    types = CUSTOMER_VALUE.schema.to_pyarrow()
     for as_of in run_days(context):
         stored = _model_of(models, as_of)
         if stored.document is None:
             context.log.warning("customer value of %s: %s", as_of, stored.card.get("needs"))
             continue
         model = ValueModel.from_document(stored.document)
-        day = customer_features.filter(customer_features.as_of == as_of).select("customer_id", *VALUE_FEATURES)
-        features = day.to_pandas() if model.champion == "lightgbm" else None
-        measures = _measures(customer_days, persons, as_of).to_pandas()
-        parts.append(score_value(model, measures, as_of, features, settings.threads))
-    return ibis.memtable(pd.concat(parts) if parts else [], schema=CUSTOMER_VALUE.schema)
+        rows = _measures(customer_days, persons, as_of)
+        names = list(rows.columns)
+        if model.champion == "lightgbm":
+            day = customer_features.filter(customer_features.as_of == as_of)
+            read = {f"_{name}": value for name, value in as_floats(day, VALUE_FEATURES).items()}
+            rows = rows.left_join(day.select("customer_id", **read), "customer_id").drop("customer_id_right")
+        for batch in lake.engine.batches(rows.order_by("customer_id")):
+            frame = batch.to_pandas()
+            features = frame.drop(columns=names[1:]).rename(columns=lambda name: name.removeprefix("_"))
+            scored = score_value(model, frame[names], as_of, features, settings.threads)
+            yield pa.Table.from_pandas(scored, schema=types, preserve_index=False)
 
 
 def _model_of(models: Mapping[str, StoredModel], as_of: date) -> StoredModel:
@@ -139,11 +161,15 @@ def _trained(
         month: value_training_days(month, first_day, terms.holdout_days) if first_day else [] for month in wanted
     }
     every_day = sorted({day for days in learnt_from.values() for day in days})
-    features, spend = _features(training_features, every_day), _spend(customer_days, persons, every_day, settings)
+    customers = customer_days.customer_id.nunique().to_pyarrow().as_py()
+    shared = None
+    if customers * len(every_day) <= settings.training_rows:
+        shared = _features(training_features, every_day), _spend(customer_days, persons, every_day, settings)
     trained = {}
     for month, learnt in learnt_from.items():
-        measures = _measures(customer_days, persons, month - timedelta(days=1)).drop("customer_id").to_pandas()
-        held_out = _held_out(customer_days, persons, learnt, spend, features)
+        known = _measures(customer_days, persons, month - timedelta(days=1))
+        measures = sample_customers(known, settings.training_rows, settings.seed).drop("customer_id").to_pandas()
+        held_out = _held_out(customer_days, persons, learnt, training_features, settings, shared)
         trained[month] = train_value(
             Histories.of(measures), held_out, month, first_day or month, terms, settings.threads
         )
@@ -158,26 +184,41 @@ def _features(training_features: ir.Table, wanted: list[date]) -> "pd.DataFrame"
     from crm_assets.mining.customer_value import VALUE_FEATURES
 
     rows = training_features.filter(training_features.as_of.isin(wanted)) if wanted else training_features.limit(0)
-    return rows.select("as_of", "customer_id", *VALUE_FEATURES).to_pandas()
+    return rows.select("as_of", "customer_id", **as_floats(rows, VALUE_FEATURES)).to_pandas()
 
 
-def _spend(customer_days: ir.Table, persons: Persons, wanted: list[date], settings: Settings) -> "pd.DataFrame":
+def _spend(
+    customer_days: ir.Table, persons: Persons, wanted: list[date], settings: Settings, of: ir.Table | None = None
+) -> "pd.DataFrame":
     import pandas as pd
 
     groups = persons.customer_days_of(customer_days, wanted)
-    found = [later_spend(rows, days, settings.value_holdout_days).to_pandas() for days, rows in groups]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["as_of", "customer_id", "spend"])
+    found = [later_spend(rows, days, settings.value_holdout_days) for days, rows in groups]
+    kept = [(spend if of is None else spend.semi_join(of, "customer_id")).to_pandas() for spend in found]
+    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=["as_of", "customer_id", "spend"])
 
 
 def _held_out(
-    customer_days: ir.Table, persons: Persons, wanted: list[date], spend: "pd.DataFrame", features: "pd.DataFrame"
+    customer_days: ir.Table,
+    persons: Persons,
+    wanted: list[date],
+    training_features: ir.Table,
+    settings: Settings,
+    shared: "tuple[pd.DataFrame, pd.DataFrame] | None",
 ) -> "HeldOut | None":
+    """What a month learns from: of rows that are fetched for all months at once, or of so many customers as may be."""
     from crm_assets.mining.value_training import HeldOut
 
     if not wanted:
         return None
-    measures = _measures(customer_days, persons, wanted[-1]).to_pandas()
-    return HeldOut(wanted[-1], measures, _of_days(spend, wanted), _of_days(features, wanted))
+    measures = _measures(customer_days, persons, wanted[-1])
+    if shared:
+        features, spend = (_of_days(rows, wanted) for rows in shared)
+        return HeldOut(wanted[-1], measures.to_pandas(), spend, features)
+    drawn = sample_customers(measures, max(1, settings.training_rows // len(wanted)), settings.seed)
+    features = _features(training_features.semi_join(drawn, "customer_id"), wanted)
+    spend = _spend(customer_days, persons, wanted, settings, drawn)
+    return HeldOut(wanted[-1], drawn.to_pandas(), spend, features)
 
 
 def _of_days(rows: "pd.DataFrame", wanted: list[date]) -> "pd.DataFrame":

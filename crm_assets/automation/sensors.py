@@ -47,7 +47,7 @@ def exports_landed(
     the others. What has been ingested is read from the lake, so a lost instance ingests nothing twice.
     """
     seen, now = read_cursor(context), time.time_ns()
-    waiting = {found.delivery.key: found for found in landed_deliveries(settings, lake) if not found.is_ingested}
+    waiting = {found.delivery.key: found for found in landed_deliveries(settings, lake.local) if not found.is_ingested}
     memory = {key: remember(seen, found, now) for key, found in waiting.items()}
     busy = deliveries_in_progress(context.instance)
     settled = [
@@ -62,7 +62,7 @@ def exports_landed(
         for keys in neighbours([found.delivery.key for found in batch], [*known, *added]):
             run_key = new_run_key(context.instance, [waiting[key] for key in keys])
             memory |= {key: memory[key].requested(run_key) for key in keys}
-            requests.append(_ingestion(run_key, keys, due_ingestion(settings, lake, keys)))
+            requests.append(_ingestion(run_key, keys, due_ingestion(settings, lake.local, keys)))
     if failed:
         context.log.warning(_failed(failed))
     return dg.SensorResult(
@@ -91,11 +91,11 @@ def delivery_ingested(
             tags=range_tags(*work.days) if work.days else {},
             asset_selection=list(work.assets),
         )
-        for work in (due_cleaning(settings, lake) if ingested else [])
+        for work in (due_cleaning(settings, lake.local) if ingested else [])
     ]
     if requests:
         return dg.SensorResult(run_requests=requests)
-    stale = sorted({day for days in stale_days(lake).values() for day in days})
+    stale = sorted({day for days in stale_days(lake.local).values() for day in days})
     return dg.SensorResult(skip_reason=dg.SkipReason(_why_not_cleaned(stale, settings)))
 
 

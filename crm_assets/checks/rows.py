@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import ibis
 import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
 from crm_assets.lake.io_manager import DELIVERY_SEPARATOR, read_partitions, split_delivery
 from crm_assets.lake.layout import Lake
+from crm_assets.mining.samples import digest
 from crm_assets.partitions import PARTITION, RANGE_END, RANGE_START, deliveries
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BUCKETS = 1_000_000
-"""The finest share of a table that a sample can be."""
+DIGITS = 8
+"""Hexadecimal digits of a digest that are looked at: the finest share of a table that a sample can be."""
 
 CAUTION = 0.95
-"""A hash gives about the share asked for; a little less is asked for, so that the cap hardly ever cuts a key apart."""
+"""A digest gives about the share asked for; a little less is asked for, so that the cap hardly ever cuts a key apart."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def sample(table: ir.Table, contract: Table, limit: int) -> Sample:
     rows = table.count().to_pyarrow().as_py()
     order = list(contract.key)
     if rows > limit:
-        texts = [table[name].cast("string").fill_null("") for name in contract.key]
-        drawn = table.mutate(_bucket=(ibis.literal("\x1f").join(texts).hash() % BUCKETS).abs())
-        table = drawn.filter(drawn["_bucket"] < int(CAUTION * BUCKETS * limit / rows))
-        order.insert(0, "_bucket")
+        texts = [table[name].cast("string") for name in contract.key]
+        drawn = table.mutate(_digest=digest(texts))
+        table = drawn.filter(drawn["_digest"] < f"{int(CAUTION * 16**DIGITS * limit / rows):0{DIGITS}x}")
+        order.insert(0, "_digest")
     frame = table.order_by(order).limit(limit).select(**{name: _plain(table[name]) for name in contract.by_name})
     return Sample(frame.to_pandas(), rows)
 

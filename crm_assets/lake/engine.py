@@ -1,53 +1,55 @@
-"""The query engine: DuckDB behind Ibis, one connection for the whole process.
+"""What runs queries: the few things the lake asks of an engine, whichever it is.
 
-Belongs here: every statement in the engine's own SQL. Not here: where tables lie (`layout.py`) or what they hold.
+Belongs here: the interface. Not here: any statement of an engine (`duckdb_engine.py`, `spark_engine.py`), or where tables
+lie (`layout.py`).
 """
 
-import functools
-import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis
-import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import ibis.expr.types as ir
-from ibis.util import gen_name
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
-    from ibis.backends.duckdb import Backend
+    from ibis.backends.sql import SQLBackend
 
-COMPRESSION = {"compression": "zstd", "compression_level": 1}
+    from crm_assets.lake.duckdb_engine import DuckDBEngine
+
+COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
 """Level 3, the usual one, takes a sixth more of the time of a write and makes files 2% smaller."""
 
+BATCH_ROWS = 50_000
+"""Rows of a batch; a row of features takes about a kilobyte."""
 
 NOTE = "crm_assets"
 """Key of the note in a file's metadata."""
 
 
-@dataclass(frozen=True)
-class Engine:
-    """DuckDB in this process.
+class EngineError(RuntimeError):
+    """The engine cannot be used as it is set; the message says what to do."""
 
-    Attributes:
-        memory_limit: Such as ``2GB``; what does not fit spills to `spill`.
-        threads: Threads of one query.
-        spill: Folder for what does not fit in memory.
-    """
 
-    memory_limit: str
-    threads: int
-    spill: str
+class Engine(ABC):
+    """Reads Parquet files as lazy tables, and writes lazy tables into Parquet files."""
 
     @property
-    def backend(self) -> "Backend":
+    @abstractmethod
+    def backend(self) -> "SQLBackend":
         """The process-wide Ibis connection: lazy inputs and outputs of an asset must share it."""
-        return _connect(self)
 
+    @property
+    @abstractmethod
+    def local(self) -> "DuckDBEngine":
+        """DuckDB in this process, whatever the engine: it reads exports and judges their rows."""
+
+    @abstractmethod
     def scan(
         self,
         files: str | Sequence[str],
@@ -65,54 +67,55 @@ class Engine:
             unify: Files may have different columns; absent ones read as null.
             name: Prefix of the view's name in the engine, by which lineage knows the table.
         """
-        types = {column: sql_type(dtype) for column, dtype in partition_types.items()}
-        hive = ", ".join(f"{quote_name(column)}: {dtype}" for column, dtype in types.items())
-        options = f", hive_partitioning = true, hive_types = {{{hive}}}" if types else ", hive_partitioning = false"
-        selected = ", ".join(map(quote_name, columns)) if columns else "*"
-        view = f"{name}{uuid.uuid4().hex}"
-        source = f"read_parquet({_text_list(files)}{options}, union_by_name = {str(unify).lower()})"
-        self.backend.con.execute(f"CREATE TEMP VIEW {quote_name(view)} AS SELECT {selected} FROM {source}")
-        return self.backend.table(view)
+
+    @abstractmethod
+    def held(self, table: ir.Table) -> AbstractContextManager[ir.Table]:
+        """The rows of a lazy table, computed once and kept in the engine inside the `with` block."""
+
+    @abstractmethod
+    def scratch(self) -> "AbstractContextManager[DuckDBPyConnection]":
+        """A connection to an empty DuckDB database in this process, for libraries that make tables of their own."""
+
+    @abstractmethod
+    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
+        """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
+
+    @abstractmethod
+    def write_partitions(
+        self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
+    ) -> None:
+        """Write a lazy table into `folder`, a subfolder per value of `partition_by` with one or more files each."""
+
+    @abstractmethod
+    def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
+        """The rows in their order, in batches of any size, without ever holding all of them."""
+
+    def batches(self, table: ir.Table, rows: int = BATCH_ROWS) -> "Iterator[pa.Table]":
+        """The rows of a lazy table in their order, `rows` at a time, without ever holding all of them."""
+        import pyarrow as pa
+
+        some: list[pa.RecordBatch] = []
+        count = 0
+        for batch in self._batches(table):
+            some.append(batch)
+            count += len(batch)
+            while count >= rows:
+                together = pa.Table.from_batches(some)
+                yield together.slice(0, rows)
+                some = together.slice(rows).to_batches()
+                count -= rows
+        if count:
+            yield pa.Table.from_batches(some)
 
     def empty(self, schema: sch.Schema) -> ir.Table:
         """A lazy table with no rows."""
         row = {name: ibis.null(dtype) for name, dtype in schema.items()}
         return ibis.memtable([{"_": 0}], schema={"_": "int64"}).select(**row).limit(0)
 
-    @contextmanager
-    def held(self, table: ir.Table) -> Iterator[ir.Table]:
-        """The rows of a lazy table, computed once and kept in the engine inside the `with` block."""
-        name = gen_name("held")
-        try:
-            yield self.backend.create_table(name, table, temp=True)
-        finally:
-            self.backend.drop_table(name, force=True)
-
-    @contextmanager
-    def scratch(self) -> "Iterator[DuckDBPyConnection]":
-        """A connection to an empty database in the same engine, for libraries that make tables of their own."""
-        name, cursor = quote_name(gen_name("scratch")), self.backend.con.cursor()
-        try:
-            cursor.execute(f"ATTACH ':memory:' AS {name}")
-            cursor.execute(f"USE {name}")
-            yield cursor
-        finally:
-            cursor.execute("USE memory")
-            cursor.execute(f"DETACH DATABASE IF EXISTS {name}")
-            cursor.close()
-
-    def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
-        """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
-        more = {} if note is None else {"kv_metadata": _Verbatim(f"{{{quote_text(NOTE)}: {quote_text(note)}}}")}
-        self.backend.to_parquet(table.order_by(*order_by) if order_by else table, path, **COMPRESSION, **more)
-
-    def write_partitions(
-        self, table: ir.Table, folder: Path, partition_by: Sequence[str], order_by: Sequence[str]
-    ) -> None:
-        """Write a lazy table into `folder`, a subfolder per value of `partition_by` with one or more files each."""
-        ordered = table.order_by(*partition_by, *order_by)
-        by = partition_by[0] if len(partition_by) == 1 else tuple(partition_by)
-        self.backend.to_parquet(ordered, folder, **COMPRESSION, partition_by=by)
+    def owner(self, table: ir.Table) -> "Engine":
+        """Which engine computes a lazy table: the local one where its rows are in this process already."""
+        named = table.op().find((ops.DatabaseTable, ops.SQLQueryResult))
+        return self if any(node.source is self.backend for node in named) else self.local
 
 
 def note_of(path: Path) -> str | None:
@@ -121,52 +124,3 @@ def note_of(path: Path) -> str | None:
 
     found = (parquet.read_metadata(path).metadata or {}).get(NOTE.encode())
     return found.decode() if found is not None else None
-
-
-class _Verbatim(str):
-    """Text that stands as it is in a statement, which Ibis otherwise writes as a Python literal."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-@functools.cache
-def _connect(engine: Engine) -> "Backend":
-    import duckdb
-
-    Path(engine.spill).mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect(
-        config={
-            "memory_limit": engine.memory_limit,
-            "threads": engine.threads,
-            "temp_directory": engine.spill,
-            # Partitions are replaced under the same name, so cached file contents would go stale.
-            "enable_external_file_cache": "false",
-            # What is not in the lake or the exports is not fetched from anywhere.
-            "autoinstall_known_extensions": "false",
-        }
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")
-    return ibis.duckdb.from_connection(connection)
-
-
-def quote_name(identifier: str) -> str:
-    """An identifier, quoted."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def quote_text(value: str) -> str:
-    """A string literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def sql_type(dtype: str) -> str:
-    """The engine's name of an Ibis type."""
-    from ibis.backends.sql.datatypes import DuckDBType
-
-    return DuckDBType.to_string(dt.dtype(dtype))
-
-
-def _text_list(values: str | Sequence[str]) -> str:
-    return f"[{', '.join(map(quote_text, [values] if isinstance(values, str) else values))}]"

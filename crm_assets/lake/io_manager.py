@@ -128,7 +128,7 @@ def read_partitions(lake: Lake, layer: str, contract: Table, keys: Sequence[str]
 def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> dict[str, list[ir.Table]]:
     """The raw rows of some deliveries by source, in tables of those with the same columns; all of them when None.
 
-    Deliveries with other columns or types stay apart, so that what a row says does not depend on which it is read with.
+    They are read in this process. Deliveries with other columns or types stay apart, so that what a row says does not depend on which it is read with.
     """
     from pyarrow import parquet
 
@@ -141,7 +141,7 @@ def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> d
         for path in sorted(path for day in days for path in folder.glob(f"{EXPORT_DATE.name}={day}/{PART}")):
             alike.setdefault(str(parquet.read_schema(path).remove_metadata()), []).append(str(path))
         if alike:
-            scan = partial(lake.engine.scan, partition_types=types, name=f"{RAW_LAYER}__{name}__")
+            scan = partial(lake.engine.local.scan, partition_types=types, name=f"{RAW_LAYER}__{name}__")
             found[source] = list(map(scan, alike.values()))
     return found
 
@@ -149,7 +149,7 @@ def read_raw(lake: Lake, name: str, deliveries: Sequence[Partition] | None) -> d
 def delivered_rows(lake: Lake, name: str, key: str) -> ir.Table | None:
     """The raw rows of one delivery that the lake holds, without the columns of the folder names; None for none."""
     file = lake.file_of(RAW_LAYER, raw_contract(name), split_delivery(key))
-    return lake.engine.scan(str(file), {}) if file.exists() else None
+    return lake.engine.local.scan(str(file), {}) if file.exists() else None
 
 
 def split_delivery(key: str) -> Partition:

@@ -10,19 +10,26 @@ nothing half-written. A partition that was written and has no rows is a folder w
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ibis.expr.operations as ops
+import ibis.expr.schema as sch
 import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
-from crm_assets.lake.engine import Engine, note_of
+from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, note_of
 from crm_assets.lake.streams import stream_of
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 PART = "part.parquet"
+STAGING = ".staging"
+"""Folder of the lake for what is not, or not yet, part of it."""
 
 Partition = tuple[str, ...]
 """Values of a table's partition columns, such as ``("2017-06-01",)``; empty for a table without partitions."""
@@ -54,6 +61,11 @@ class Lake:
 
     root: Path
     engine: Engine
+
+    @property
+    def local(self) -> "Lake":
+        """The same lake read by this process, for tables so small that a cluster has nothing to gain."""
+        return replace(self, engine=self.engine.local)
 
     def folder(self, layer: str, table: str) -> Path:
         """The folder of a table."""
@@ -102,11 +114,8 @@ class Lake:
                 f"{layer}.{contract.name} in the lake cannot be read with its contract; "
                 f"if it was written by another version, materialise it again. The engine said: {error}"
             ) from error
-        return table
-
-    def read_files(self, files: Sequence[Path], columns: Sequence[str]) -> ir.Table:
-        """Some of a table's files as a lazy table, without the columns of the folder names."""
-        return self.engine.scan(list(map(str, files)), {}, columns)
+        # Lakes of earlier versions hold some whole numbers as floating-point numbers.
+        return table.cast(dict(contract.schema.items()))
 
     def note(self, layer: str, contract: Table) -> str | None:
         """What was noted when a table without partitions was last written; None for nothing."""
@@ -134,17 +143,19 @@ class Lake:
             LakeError: `table` has other columns than the contract, or rows outside `partitions`.
         """
         created = not self.has_rows(layer, contract.name)
-        conformed = _conform(table, contract) if table is not None else self.engine.empty(contract.schema)
         order = [column for column in contract.key if column not in contract.partition_by]
         with self._staging() as staging:
             if table is None:
                 found: dict[Partition, Path] = {}
-            elif not contract.partition_by:
-                found = {(): self._write_one(conformed, staging / PART, order, note)}
-            elif len(partitions) == 1:
-                found = self._write_single(conformed, contract, staging / PART, order)
             else:
-                found = self._write_many(conformed, contract, staging, order)
+                conformed = _conform(table, contract)
+                engine = self.engine.owner(conformed)
+                if not contract.partition_by:
+                    found = {(): _write_one(engine, conformed, staging / PART, order, note)}
+                elif len(partitions) == 1:
+                    found = _write_single(engine, conformed, contract, staging / PART, order)
+                else:
+                    found = _write_many(engine, conformed, contract, staging, order)
             if outside := sorted(set(found) - set(partitions), key=str):
                 raise LakeError(f"{layer}.{contract.name}: rows outside the partitions asked for: {outside[:5]}")
             placed = [self._place(layer, contract, part, found.get(part), staging) for part in partitions]
@@ -165,40 +176,23 @@ class Lake:
             if stream := stream_of(table):
                 stream.write(staged)
             else:
-                self._write_one(table, staged, [])
+                self.engine.owner(table).write_file(table, staged, [])
             placed = self._place(layer, contract, partition, staged, staging)
         return _written([placed], created)
 
-    def _write_one(self, table: ir.Table, path: Path, order: Sequence[str], note: str | None = None) -> Path:
-        self.engine.write_file(table, path, order, note)
-        return path
+    @contextmanager
+    def collected(self, schema: sch.Schema, parts: "Iterable[pa.Table]") -> Iterator[ir.Table]:
+        """Rows made part by part in this process, as a lazy table inside the `with` block; memory holds one part."""
+        from pyarrow import parquet
 
-    def _write_single(
-        self, table: ir.Table, contract: Table, path: Path, order: Sequence[str]
-    ) -> dict[Partition, Path]:
-        names = contract.partition_by
-        with self.engine.held(table) as rows:
-            values = rows.select(*[rows[name].cast("string").name(name) for name in names]).distinct().to_pyarrow()
-            found = [tuple(row[name] for name in names) for row in values.to_pylist()]
-            return dict.fromkeys(found, self._write_one(rows.drop(*names), path, order)) if found else {}
-
-    def _write_many(
-        self, table: ir.Table, contract: Table, staging: Path, order: Sequence[str]
-    ) -> dict[Partition, Path]:
-        names = contract.partition_by
-        self.engine.write_partitions(table, staging, names, order)
-        files: dict[Partition, list[Path]] = {}
-        for path in sorted(staging.rglob("*.parquet")):
-            parts = path.relative_to(staging).parts[: len(names)]
-            files.setdefault(tuple(part.split("=", 1)[1] for part in parts), []).append(path)
-        columns = [name for name in contract.by_name if name not in names]
-        return {
-            # Threads of the engine may each leave a file in the same partition.
-            part: paths[0]
-            if len(paths) == 1
-            else self._write_one(self.read_files(paths, columns), paths[0].with_name(PART), order)
-            for part, paths in files.items()
-        }
+        types = schema.to_pyarrow()
+        with self._staging() as staging:
+            with parquet.ParquetWriter(
+                staging / PART, types, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
+            ) as writer:
+                for part in parts:
+                    writer.write_table(part.select(types.names).cast(types))
+            yield self.engine.scan(str(staging / PART), {})
 
     def _place(
         self, layer: str, contract: Table, partition: Partition, staged: Path | None, staging: Path
@@ -213,8 +207,8 @@ class Lake:
         if staged is None:
             # A reader may already have listed the file, so it is emptied rather than removed.
             columns = [name for name in contract.by_name if name not in contract.partition_by]
-            empty = self.engine.empty(contract.schema).select(*columns)
-            staged = self._write_one(empty, staging / f"{uuid.uuid4().hex}.parquet", [])
+            empty = _conform(self.engine.empty(contract.schema), contract).select(*columns)
+            staged = _write_one(self.engine.local, empty, staging / f"{uuid.uuid4().hex}.parquet", [])
         os.replace(staged, target)
         return target
 
@@ -227,12 +221,46 @@ class Lake:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        folder = self.root / ".staging" / uuid.uuid4().hex
+        folder = self.root / STAGING / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_one(engine: Engine, table: ir.Table, path: Path, order: Sequence[str], note: str | None = None) -> Path:
+    engine.write_file(table, path, order, note)
+    return path
+
+
+def _write_single(
+    engine: Engine, table: ir.Table, contract: Table, path: Path, order: Sequence[str]
+) -> dict[Partition, Path]:
+    names = contract.partition_by
+    with engine.held(table) as rows:
+        values = rows.select(*[rows[name].cast("string").name(name) for name in names]).distinct().to_pyarrow()
+        found = [tuple(row[name] for name in names) for row in values.to_pylist()]
+        return dict.fromkeys(found, _write_one(engine, rows.drop(*names), path, order)) if found else {}
+
+
+def _write_many(
+    engine: Engine, table: ir.Table, contract: Table, staging: Path, order: Sequence[str]
+) -> dict[Partition, Path]:
+    names = contract.partition_by
+    engine.write_partitions(table, staging, names, order)
+    files: dict[Partition, list[Path]] = {}
+    for path in sorted(staging.rglob("*.parquet")):
+        parts = path.relative_to(staging).parts[: len(names)]
+        files.setdefault(tuple(part.split("=", 1)[1] for part in parts), []).append(path)
+    columns = [name for name in contract.by_name if name not in names]
+    return {
+        # Threads of the engine may each leave a file in the same partition.
+        part: paths[0]
+        if len(paths) == 1
+        else _write_one(engine, engine.scan(list(map(str, paths)), {}, columns), paths[0].with_name(PART), order)
+        for part, paths in files.items()
+    }
 
 
 def _written(placed: Sequence[Path | None], created: bool) -> Written:
@@ -249,7 +277,5 @@ def _conform(table: ir.Table, contract: Table) -> ir.Table:
     extra = [name for name in table.columns if name not in contract.by_name]
     if missing or extra:
         raise LakeError(f"{contract.name}: the rows lack columns {missing} and have unknown columns {extra}")
-    conformed = table.select(*names).cast(dict(contract.schema.items()))
-    # A sum of whole numbers is wider in the engine than Ibis takes it for, so its own cast would do nothing.
-    whole = [name for name, dtype in contract.schema.items() if dtype.is_integer()]
-    return conformed.mutate(**{name: ops.Cast(conformed[name], contract.schema[name]).to_expr() for name in whole})
+    # Ibis leaves out casts between equal types, but engines sum to wider types than it knows of.
+    return table.select(**{name: ops.Cast(table[name], dtype).to_expr() for name, dtype in contract.schema.items()})

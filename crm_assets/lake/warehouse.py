@@ -21,7 +21,7 @@ from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import LAYERS, RAW_LAYER, UNIONS, lake_tables
-from crm_assets.lake.engine import quote_name, quote_text, sql_type
+from crm_assets.lake.duckdb_engine import quote_name, quote_text, sql_type
 from crm_assets.lake.layout import PART, Lake
 
 if TYPE_CHECKING:

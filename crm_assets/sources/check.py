@@ -17,7 +17,7 @@ import ibis.expr.types as ir
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Table
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.sources.deliveries import list_files, tables_of
 from crm_assets.sources.expressions import evaluate, in_short, unmet_columns
 from crm_assets.sources.mapping import MappingError, Source, TableMapping, nearest, part_of
@@ -94,7 +94,7 @@ class Report:
         return [finding for finding in self.findings if finding.is_problem]
 
 
-def check_source(engine: Engine, source: Source, files: Sequence[Landed], rows: int = 1000) -> Report:
+def check_source(engine: DuckDBEngine, source: Source, files: Sequence[Landed], rows: int = 1000) -> Report:
     """Check a mapping against the files it is for.
 
     Args:
@@ -133,7 +133,7 @@ def _unmatched(source: Source, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _check_file(
-    engine: Engine, source: Source, table: Table, part: TableMapping, file: Landed, rows: int, report: Report
+    engine: DuckDBEngine, source: Source, table: Table, part: TableMapping, file: Landed, rows: int, report: Report
 ) -> None:
     try:
         # Other files of the delivery may hold columns that this one's rows are completed from.
@@ -191,7 +191,7 @@ def _wrong_expressions(source: Source, table: Table, part: TableMapping, raw: ir
 
 
 def _judge_sample(
-    engine: Engine, source: Source, table: Table, part: TableMapping, file: Landed, raw: ir.Table, report: Report
+    engine: DuckDBEngine, source: Source, table: Table, part: TableMapping, file: Landed, raw: ir.Table, report: Report
 ) -> None:
     alone = source.model_copy(update={"tables": {table.name: (part,)}})
     with engine.held(judge(raw, alone, table)) as judged:

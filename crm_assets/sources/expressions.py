@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import ibis.expr.types as ir
 from ibis.util import gen_name
 
-from crm_assets.lake.engine import quote_name
+from crm_assets.lake.duckdb_engine import quote_name
 from crm_assets.sources.mapping import MappingError
 
 

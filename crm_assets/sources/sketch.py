@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.model import Column, Table
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.sources.expressions import in_short
 from crm_assets.sources.mapping import SOURCE_NAME, ColumnMapping, TableMapping
 from crm_assets.sources.readers import read_files, require_readable
@@ -45,7 +45,7 @@ class _Drafted:
     dates_remark: str = ""
 
 
-def sketch(engine: Engine, files: Sequence[Path], name: str | None = None) -> str:
+def sketch(engine: DuckDBEngine, files: Sequence[Path], name: str | None = None) -> str:
     """Draft a mapping.
 
     Args:
@@ -96,7 +96,7 @@ def _tables(parts: Mapping[str, Sequence[str]]) -> Iterator[str]:
                 yield from (rest + line for line in lines[1:])
 
 
-def _of_file(engine: Engine, path: Path) -> Iterator[tuple[str, list[str]]]:
+def _of_file(engine: DuckDBEngine, path: Path) -> Iterator[tuple[str, list[str]]]:
     part = TableMapping.model_validate({"files": "*", "columns": {}})
     rows = read_files(engine.backend, path.absolute().parent, [part], [path.name])
     if rows is None:

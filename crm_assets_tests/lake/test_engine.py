@@ -1,9 +1,10 @@
 """The engine keeps nothing it was not asked to keep, and names are only names."""
 
 import ibis
+import pyarrow as pa
 import pytest
 
-from crm_assets.lake.engine import Engine, quote_name, quote_text
+from crm_assets.lake.duckdb_engine import DuckDBEngine, quote_name, quote_text
 
 ROWS = ibis.memtable({"id": [2, 1], "name": ["b", "a"]})
 
@@ -35,7 +36,7 @@ def test_a_query_that_cannot_be_held_leaves_nothing(engine):
 
 
 def test_engines_with_equal_settings_share_one_connection(engine):
-    assert Engine(engine.memory_limit, engine.threads, engine.spill).backend is engine.backend
+    assert DuckDBEngine(engine.memory_limit, engine.threads, engine.spill).backend is engine.backend
 
 
 def test_times_are_utc_whatever_the_machine_says(engine):
@@ -70,3 +71,11 @@ def test_files_with_different_columns_are_unified_when_asked(engine, tmp_path):
 def test_names_and_texts_are_quoted():
     assert quote_name('a "b"') == '"a ""b"""'
     assert quote_text("it's") == "'it''s'"
+
+
+def test_batches_are_of_one_size_and_in_order(engine):
+    numbers = engine.backend.create_table("numbers_in_batches", pa.table({"n": list(range(10_000, 0, -1))}))
+    batches = list(engine.batches(numbers.order_by("n"), rows=3_000))
+    assert [len(batch) for batch in batches] == [3_000, 3_000, 3_000, 1_000]
+    assert pa.concat_tables(batches)["n"].to_pylist() == list(range(1, 10_001))
+    assert list(engine.batches(numbers.limit(0))) == []

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from crm_assets.contracts.model import MONEY, Column, Table
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.layout import PART, Lake, LakeError
 
 VISITS = Table(
@@ -239,8 +239,8 @@ def test_a_write_that_fails_in_the_engine_leaves_the_old_rows_and_no_staging(lak
         (path if path.is_dir() else path.parent).joinpath("half.parquet").write_bytes(b"PAR1")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "write_file", killed)
-    monkeypatch.setattr(Engine, "write_partitions", killed)
+    monkeypatch.setattr(DuckDBEngine, "write_file", killed)
+    monkeypatch.setattr(DuckDBEngine, "write_partitions", killed)
     with pytest.raises(KeyboardInterrupt):
         lake.write("clean", VISITS, visits(*[visit("new", day) for day in days]), keys(*days))
     assert names(lake) == {(day, "old") for day in days}
@@ -263,7 +263,7 @@ def test_the_same_rows_give_equal_bytes_whatever_their_order_and_the_threads(tmp
     found = []
     for threads, seed in ((1, 1), (2, 2), (2, 3)):
         random.Random(seed).shuffle(rows)
-        lake = Lake(tmp_path / f"{threads}-{seed}", Engine("500MB", threads, str(tmp_path / "spill")))
+        lake = Lake(tmp_path / f"{threads}-{seed}", DuckDBEngine("500MB", threads, str(tmp_path / "spill")))
         table = lake.engine.backend.create_table(
             f"shuffled{seed}", visits(*rows).to_pyarrow(), temp=True, overwrite=True
         )
@@ -343,3 +343,30 @@ def test_a_day_written_by_another_version_can_be_read_where_only_types_differ(la
     lake.write("clean", VISITS, visits(visit("a", FIRST, count=3)), keys(FIRST))
     columns = tuple(replace(column, dtype="float64") if column.name == "count" else column for column in VISITS.columns)
     assert rows_of(lake, replace(VISITS, columns=columns))[0]["count"] == 3
+
+
+COUNTED = Table("counted", "Counts.", (Column("id", "string", "Key."), Column("rows", "int64", "Count.")), key=("id",))
+
+
+def test_files_have_the_types_of_the_contract_whatever_the_engine_sums_to(lake):
+    rows = lake.engine.backend.create_table(ibis.util.gen_name("t"), pa.table({"id": ["a", "a"], "rows": [1, 2]}))
+    lake.write("clean", COUNTED, rows.group_by("id").agg(rows=rows["rows"].sum()), [()])
+    assert str(parquet.read_schema(lake.file_of("clean", COUNTED, ())).field("rows").type) == "int64"
+
+
+def test_whole_numbers_that_an_earlier_version_wrote_as_floats_are_read_as_whole_numbers(lake):
+    path = lake.file_of("clean", COUNTED, ())
+    path.parent.mkdir(parents=True)
+    parquet.write_table(pa.table({"id": ["a"], "rows": [3.0]}), path)
+    assert lake.read("clean", COUNTED).to_pyarrow().to_pylist() == [{"id": "a", "rows": 3}]
+    assert lake.read("clean", COUNTED).schema() == COUNTED.schema
+
+
+def test_rows_made_part_by_part_are_one_table(lake):
+    parts = (pa.table({"rows": [number], "id": [f"k{number}"]}) for number in range(3))
+    with lake.collected(COUNTED.schema, parts) as rows:
+        assert rows.order_by("id").to_pyarrow().to_pylist() == [{"id": f"k{n}", "rows": n} for n in range(3)]
+        lake.write("clean", COUNTED, rows, [()])
+    assert list((lake.root / ".staging").iterdir()) == []
+    with lake.collected(COUNTED.schema, iter(())) as rows:
+        assert rows.count().to_pyarrow().as_py() == 0

@@ -11,7 +11,7 @@ import pytest
 
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.registry import contract_of, lake_tables
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.warehouse import Warehouse
 
@@ -155,7 +155,7 @@ def test_a_raw_table_without_rows_is_left_out(warehouse):
 
 
 def _publish_all(folder, layers):
-    lake = Lake(folder / "lake", Engine("200MB", 1, str(folder / "spill")))
+    lake = Lake(folder / "lake", DuckDBEngine("200MB", 1, str(folder / "spill")))
     for (layer, _), contract in lake_tables().items():
         if layer in layers:
             Warehouse(folder / "warehouse.duckdb", lake).publish([(layer, contract)])

@@ -7,7 +7,7 @@ import zipfile
 from datetime import date, datetime
 from pathlib import Path
 
-from crm_assets.lake.engine import Engine
+from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.sources.mapping import TableMapping
 from crm_assets.sources.readers import read_files
 
@@ -80,7 +80,9 @@ def lines_of_json(rows: list[list[object]]) -> str:
     return "".join(json.dumps(dict(zip(header, row, strict=True)), default=str) + "\n" for row in rest)
 
 
-def read_delivery(engine: Engine, folder: Path, files: dict[str, bytes], glob: str = "*", **part: object) -> list[dict]:
+def read_delivery(
+    engine: DuckDBEngine, folder: Path, files: dict[str, bytes], glob: str = "*", **part: object
+) -> list[dict]:
     """Lay files down as a delivery and read them; the rows in the order of files and lines."""
     for name, content in files.items():
         path = folder / name

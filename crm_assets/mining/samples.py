@@ -1,0 +1,58 @@
+"""What models learn from: at most so many customers, the same ones each time and on every engine.
+
+Belongs here: drawing customers, and columns as the numbers models read. Not here: which rows a model needs
+(`churn.py`, `clustering.py`).
+"""
+
+from collections.abc import Sequence
+
+import ibis
+import ibis.expr.types as ir
+
+_CUSTOMER = "customer_id"
+
+
+def digest(texts: Sequence[ir.StringValue], seed: int | None = None) -> ir.StringValue:
+    """A digest of some texts, which spreads rows evenly and is the same on every engine, as hashes are not."""
+    given = [text.fill_null("") for text in texts]
+    return ibis.literal("\x1f").join([ibis.literal(str(seed)), *given] if seed is not None else given).hexdigest("md5")
+
+
+def sample_customers(rows: ir.Table, most: int, seed: int) -> ir.Table:
+    """The rows of at most `most` customers.
+
+    Customers are drawn by a digest of their identifier, so that whoever is drawn for one day is drawn for others as long
+    as there are as many customers, and more rows of a customer change nothing.
+
+    Args:
+        rows: Any table with `customer_id`.
+        most: Most customers.
+        seed: Other seeds draw other customers.
+
+    Returns:
+        All rows of those drawn; `rows` itself where no customer is left out.
+    """
+    customers = rows.select(_CUSTOMER).distinct()
+    if customers.limit(most + 1).count().to_pyarrow().as_py() <= most:
+        return rows
+    drawn = customers.mutate(_digest=digest([customers[_CUSTOMER]], seed)).order_by("_digest", _CUSTOMER).limit(most)
+    return rows.semi_join(drawn.select(_CUSTOMER), _CUSTOMER)
+
+
+def bounded(rows: ir.Table, most: int, rows_a_customer: int, seed: int) -> ir.Table:
+    """The rows, or where these are more than `most`, those of so many customers that they are not.
+
+    Args:
+        rows: Any table with `customer_id`.
+        most: Most rows.
+        rows_a_customer: Most rows that a customer has.
+        seed: Other seeds draw other customers.
+    """
+    if rows.limit(most + 1).count().to_pyarrow().as_py() <= most:
+        return rows
+    return sample_customers(rows, max(1, most // rows_a_customer), seed)
+
+
+def as_floats(rows: ir.Table, columns: Sequence[str]) -> dict[str, ir.Value]:
+    """Columns as models read them, whatever numbers they are: decimals are slow to fetch one by one."""
+    return {name: rows[name].cast("float64") for name in columns}

@@ -1,0 +1,61 @@
+"""Which customers models learn from."""
+
+import hashlib
+
+import ibis
+import pytest
+
+from crm_assets.mining.samples import as_floats, digest, sample_customers
+
+CUSTOMERS = [f"c{number}" for number in range(40)]
+
+
+def rows(customers):
+    return ibis.memtable([{"customer_id": name, "day": day} for name in customers for day in (1, 2)])
+
+
+def drawn(table, most, seed=1):
+    return set(sample_customers(table, most, seed).to_pandas()["customer_id"])
+
+
+def test_so_many_customers_are_drawn_with_all_their_rows():
+    found = sample_customers(rows(CUSTOMERS), 10, 1).to_pandas()
+    assert found["customer_id"].nunique() == 10
+    assert len(found) == 20
+
+
+def test_all_customers_stay_where_they_are_few():
+    table = rows(CUSTOMERS)
+    assert sample_customers(table, 40, 1) is table
+    assert len(drawn(table, 39)) == 39
+
+
+def test_the_same_customers_are_drawn_whatever_the_rows_and_their_order():
+    assert drawn(rows(CUSTOMERS), 10) == drawn(rows(CUSTOMERS[::-1] + CUSTOMERS), 10)
+
+
+def test_those_with_the_smallest_digest_are_drawn():
+    order = sorted(CUSTOMERS, key=lambda name: hashlib.md5(f"1\x1f{name}".encode()).hexdigest())
+    assert drawn(rows(CUSTOMERS), 10) == set(order[:10])
+
+
+def test_another_seed_draws_others():
+    assert drawn(rows(CUSTOMERS), 10, seed=1) != drawn(rows(CUSTOMERS), 10, seed=2)
+
+
+def test_whoever_is_drawn_among_many_is_drawn_among_fewer():
+    assert drawn(rows(CUSTOMERS), 5) <= drawn(rows(CUSTOMERS), 10)
+    few = CUSTOMERS[:20]
+    assert drawn(rows(CUSTOMERS), 10) & set(few) <= drawn(rows(few), 10)
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(["a", None], "a\x1f"), ([None, None], "\x1f"), (["", "b"], "\x1fb")])
+def test_a_digest_counts_null_as_no_text(texts, expected):
+    table = ibis.memtable([dict(zip("xy", texts, strict=True))], schema={"x": "string", "y": "string"})
+    found = table.select(d=digest([table.x, table.y])).to_pandas()["d"][0]
+    assert found == hashlib.md5(expected.encode()).hexdigest()
+
+
+def test_numbers_are_floats():
+    table = ibis.memtable([{"a": 1, "b": None}], schema={"a": "decimal(18, 4)", "b": "int64"})
+    assert [str(kind) for kind in table.select(**as_floats(table, ["a", "b"])).to_pandas().dtypes] == ["float64"] * 2

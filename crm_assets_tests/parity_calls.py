@@ -1,0 +1,260 @@
+"""Small inputs for every public function of `mining` that takes Ibis tables, for the tests that engines agree.
+
+A new function needs an entry in `CALLS`; the tests find the functions by themselves and say so.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+import crm_assets.mining as mining
+from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, TRANSACTIONS
+from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
+from crm_assets.mining.category_features import category_features
+from crm_assets.mining.churn import churn_labels
+from crm_assets.mining.churn_performance import realised_outcomes
+from crm_assets.mining.cleaning import clean_dimension, clean_events, flag_outliers, normalise, valid_on
+from crm_assets.mining.cross_sell import basket_items, cross_sell_rules
+from crm_assets.mining.customer_days import customer_days
+from crm_assets.mining.deliveries import deleted_days, deletions, delivered_days, shared_days
+from crm_assets.mining.features import customer_features
+from crm_assets.mining.identity import deliveries_of, has_personal_values, record_versions
+from crm_assets.mining.identity_survivors import surviving_customers, surviving_versions
+from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
+from crm_assets.mining.lifecycle import LifecycleRules, fit_lifecycle_rules, known_spans, lifecycle, transitions
+from crm_assets.mining.persons import Persons
+from crm_assets.mining.retention import RetentionPolicy, retention_queue
+from crm_assets.mining.retention_outcomes import queue_outcomes
+from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
+from crm_assets.mining.samples import as_floats, bounded, sample_customers
+from crm_assets.mining.segments import customer_segments
+from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
+from crm_assets.mining.value_measures import later_spend, value_measures
+from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY
+
+Read = Callable[[str], ir.Table]
+"""A table by its name, in the engine that is tried."""
+
+MONTH_ENDS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), LAST_DAY]
+RULES = LifecycleRules(20, 40)
+FULL = {"crm": EXPORTS[1:], "web": []}
+
+DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
+    "customer_days": lambda t: customer_days(t("clean_transactions")),
+    "measures": lambda t: rfm_measures(t("customer_days"), LAST_DAY),
+    "cuts": lambda t: rfm_cuts(t("measures")),
+    "deliveries": lambda t: deliveries_of(t("validated_customers")),
+    "customers_current": lambda t: valid_on(t("clean_customers"), None).drop("valid_from", "valid_to"),
+    "baskets": lambda t: basket_items(t("clean_transactions"), t("clean_products"), "product_type", LAST_DAY),
+    "known": lambda t: known_spans(t("clean_customers"), t("clean_contacts"), t("customer_days")),
+    "stages": lambda t: lifecycle(t("customer_days"), t("known"), MONTH_ENDS, RULES),
+    "queue": lambda t: retention_queue(t("scores"), t("values"), RetentionPolicy(None, 1.0, 0.1, 0.25, 0.3, 1)),
+}
+"""Inputs that other functions make, in the order they are made."""
+
+_FEATURES = ("customer_days", "clean_transactions", "clean_products", "clean_customers", "clean_contacts")
+
+
+def hold(table: ir.Table) -> ir.Table:
+    """As assets hold tables: without, an engine may compute a table as often as it is used."""
+    return table.cache()
+
+
+CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
+    newest_rows: lambda t: iter(
+        [
+            newest_rows(t("validated_transactions"), ("order_id", "line_id")),
+            newest_rows(t("validated_customers"), ("customer_id",)),
+        ]
+    ),
+    not_deleted: lambda t: iter([not_deleted(t("validated_transactions"), FULL)]),
+    states: lambda t: iter(
+        [states(t("validated_customers"), CUSTOMERS, {}), states(t("validated_customers"), CUSTOMERS, FULL)]
+    ),
+    spans: lambda t: iter([spans(t("validated_transactions"), TRANSACTIONS.key, FULL)]),
+    true_events: lambda t: iter(
+        [
+            true_events(t("validated_transactions"), TRANSACTIONS, date(2024, 3, 1), date(2024, 3, 31), {}),
+            true_events(t("validated_transactions"), TRANSACTIONS, FIRST_DAY, LAST_DAY, FULL),
+        ]
+    ),
+    clean_events: lambda t: iter(
+        [
+            clean_events(t("validated_transactions"), TRANSACTIONS, FIRST_DAY, LAST_DAY),
+            clean_events(t("validated_contacts"), CAMPAIGN_CONTACTS, date(2024, 3, 1), date(2024, 3, 31), FULL),
+        ]
+    ),
+    clean_dimension: lambda t: iter(
+        [
+            clean_dimension(t("validated_customers"), CUSTOMERS),
+            clean_dimension(t("validated_products"), PRODUCTS, FULL),
+        ]
+    ),
+    valid_on: lambda t: iter([valid_on(t("clean_customers"), None), valid_on(t("clean_products"), date(2024, 4, 7))]),
+    normalise: lambda t: iter(
+        [
+            normalise(t("validated_customers"), CUSTOMERS),
+            normalise(t("validated_transactions"), TRANSACTIONS),
+            normalise(t("validated_products"), PRODUCTS),
+        ]
+    ),
+    flag_outliers: lambda t: iter(
+        [
+            flag_outliers(t("clean_transactions").drop("is_outlier"), TRANSACTIONS),
+            flag_outliers(t("clean_customers"), CUSTOMERS),
+        ]
+    ),
+    customer_days: lambda t: iter([customer_days(t("clean_transactions"))]),
+    delivered_days: lambda t: iter(
+        [
+            delivered_days(t("validated_transactions"), TRANSACTIONS, 7),
+            delivered_days(t("validated_contacts"), CAMPAIGN_CONTACTS, 30),
+        ]
+    ),
+    shared_days: lambda t: iter(
+        [
+            shared_days(
+                t("validated_transactions").filter(t("validated_transactions")["_export_date"] == EXPORTS[2]),
+                t("validated_transactions"),
+                TRANSACTIONS,
+            )
+        ]
+    ),
+    deleted_days: lambda t: iter(
+        [
+            deleted_days(t("validated_transactions"), TRANSACTIONS, FULL, {"crm": EXPORTS[1:2]}),
+            deleted_days(t("validated_transactions"), TRANSACTIONS, FULL, {}),
+        ]
+    ),
+    deletions: lambda t: iter([deletions(t("validated_transactions"), TRANSACTIONS, FULL)]),
+    customer_features: lambda t: iter(
+        [
+            customer_features(*map(t, _FEATURES), MONTH_ENDS, hold),
+            customer_features(*map(t, _FEATURES), [LAST_DAY]),
+        ]
+    ),
+    category_features: lambda t: iter(
+        category_features(
+            t("clean_transactions"),
+            t("clean_products"),
+            numbered([t("clean_transactions")], "customer_id", "customer"),
+            MONTH_ENDS,
+            hold,
+        )
+    ),
+    calendar: lambda t: iter(
+        [calendar(t("clean_transactions").select("day").distinct(), as_of_table(MONTH_ENDS), (7, 30))]
+    ),
+    numbered: lambda t: iter([numbered([t("clean_transactions"), t("clean_products")], "product_id", "number")]),
+    union: lambda t: iter([union([t("measures"), t("measures")])]),
+    churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
+    realised_outcomes: lambda t: iter(
+        [
+            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60),
+            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60, Persons.of(t("members"))),
+        ]
+    ),
+    deliveries_of: lambda t: iter([deliveries_of(t("validated_customers"))]),
+    has_personal_values: lambda t: iter(
+        [has_personal_values(t("clean_customers")), has_personal_values(t("clean_customers").limit(0))]
+    ),
+    record_versions: lambda t: iter([record_versions(t("clean_customers"), t("deliveries"))]),
+    surviving_customers: lambda t: iter(
+        [
+            surviving_customers(t("customers_current"), t("members"), t("deliveries")),
+            surviving_customers(t("customers_current"), t("members"), t("deliveries"), ["web", "crm"]),
+        ]
+    ),
+    surviving_versions: lambda t: iter(
+        [
+            surviving_versions(
+                t("clean_customers"), t("members").drop("valid_from", "valid_to"), t("validated_customers"), days, order
+            )
+            for days, order in (([date(2024, 4, 30)], []), ([date(2024, 7, 8), date(2024, 7, 15)], ["web", "crm"]))
+        ]
+    ),
+    Persons.of.__func__: lambda t: iter([Persons.of(t("members")).spans, Persons.of(t("members").limit(0)).spans]),
+    Persons.rows: lambda t: iter([Persons.of(t("members")).rows(t("clean_transactions"), day) for day in MONTH_ENDS]),
+    Persons.customer_days: lambda t: iter([Persons.of(t("members")).customer_days(t("customer_days"), LAST_DAY)]),
+    Persons.customer_days_of: lambda t: (
+        rows for _, rows in Persons.of(t("members")).customer_days_of(t("customer_days"), MONTH_ENDS)
+    ),
+    Persons.contacts: lambda t: iter([Persons.of(t("members")).contacts(t("clean_contacts"), LAST_DAY)]),
+    Persons.customers: lambda t: iter(
+        [Persons.of(t("members")).customers(t("clean_customers"), t("validated_customers"), [LAST_DAY], ["web"])]
+    ),
+    basket_items: lambda t: iter(
+        [
+            basket_items(t("clean_transactions"), t("clean_products"), "category", LAST_DAY),
+            basket_items(t("clean_transactions"), t("clean_products"), "product_type", date(2024, 4, 7)),
+        ]
+    ),
+    frequent_itemsets: lambda t: iter([frequent_itemsets(t("baskets"), 3), frequent_itemsets(t("baskets"), 5, 2)]),
+    count_itemsets: lambda t: iter([count_itemsets(t("baskets"), [("tea 0", "茶 0"), ("Tea 1",), ("none",)])]),
+    cross_sell_rules: lambda t: iter(
+        [cross_sell_rules(t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3)]
+    ),
+    rfm_measures: lambda t: iter([rfm_measures(t("customer_days"), day) for day in (date(2024, 4, 7), LAST_DAY)]),
+    rfm_cuts: lambda t: iter([rfm_cuts(t("measures")), rfm_cuts(t("measures").limit(0))]),
+    rfm_scores: lambda t: iter([rfm_scores(t("measures"), t("cuts")), rfm_scores(t("measures"), t("cuts").limit(0))]),
+    sample_customers: lambda t: iter(
+        [sample_customers(t("clean_transactions").filter(ibis._.customer_id.notnull()), most, 1) for most in (7, 1000)]
+    ),
+    as_floats: lambda t: iter([t("customer_days").select(**as_floats(t("customer_days"), ["amount", "orders"]))]),
+    bounded: lambda t: iter([bounded(t("scores"), most, 3, 1) for most in (30, 1000)]),
+    fit_lifecycle_rules: lambda t: iter(
+        [fit_lifecycle_rules(t("customer_days"), day) for day in (FIRST_DAY, LAST_DAY)]
+    ),
+    known_spans: lambda t: iter([known_spans(t("clean_customers"), t("clean_contacts"), t("customer_days"))]),
+    lifecycle: lambda t: iter([lifecycle(t("customer_days"), t("known"), MONTH_ENDS, RULES)]),
+    transitions: lambda t: iter([transitions(t("stages"))]),
+    retention_queue: lambda t: iter(
+        [
+            retention_queue(t("scores"), t("values"), policy)
+            for policy in (RetentionPolicy(None, 1.0, 0.1, 0.25, 0.1, 1), RetentionPolicy(10, 2.0, 0.1, 0.25, 0.3, 5))
+        ]
+    ),
+    queue_outcomes: lambda t: iter(
+        [
+            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, 30),
+            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, 30, Persons.of(t("members"))),
+        ]
+    ),
+    value_measures: lambda t: iter([value_measures(t("customer_days"), day) for day in MONTH_ENDS]),
+    later_spend: lambda t: iter([later_spend(t("customer_days"), MONTH_ENDS[:3], 45)]),
+    value_tiers: lambda t: iter([value_tiers(t("measures"))]),
+    customer_segments: lambda t: iter(
+        [
+            customer_segments(t("measures"), t("cuts")),
+            customer_segments(t("measures"), t("cuts"), t("clusters")),
+        ]
+    ),
+}
+"""Functions of `mining`, and results of each on small inputs."""
+
+
+def functions_on_tables() -> Iterator[Callable[..., Any]]:
+    """Every public function of `mining`, or method of a public class, with a parameter that is an Ibis table."""
+    for found in pkgutil.iter_modules(mining.__path__):
+        module = importlib.import_module(f"{mining.__name__}.{found.name}")
+        own = [item for _, item in _public(module) if getattr(item, "__module__", None) == module.__name__]
+        classes = [item for item in own if inspect.isclass(item)]
+        methods = [inspect.unwrap(getattr(item, "__func__", item)) for kind in classes for _, item in _public(kind)]
+        yield from (item for item in (*own, *methods) if inspect.isfunction(item) and _takes_tables(item))
+
+
+def _public(place: object) -> list[tuple[str, Any]]:
+    return [(name, item) for name, item in vars(place).items() if not name.startswith("_")]
+
+
+def _takes_tables(function: Callable[..., Any]) -> bool:
+    hints = inspect.get_annotations(function)
+    given = [str(hint) for name, hint in hints.items() if name != "return" and "Callable" not in str(hint)]
+    return any(re.search(r"\b(ir|relations)\.Table\b", hint) for hint in given)
