@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from crm_assets.assets.identity import IDENTITY_ASSETS, persons_made_with
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES, EXPORT_DATE, SOURCE
-from crm_assets.contracts.model import Shape
+from crm_assets.contracts.model import Shape, Table
 from crm_assets.contracts.registry import contract_of
 from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake
@@ -118,12 +118,20 @@ def stale_days(lake: Lake) -> dict[str, list[date]]:
 
 
 def stale_dimensions(settings: Settings, lake: Lake) -> list[list[str]]:
-    """Keys of the assets made of dimensions alone that are older than a delivery, or than what people decided."""
+    """Keys of the assets made of dimensions alone that are older than what they are made of, or than what people decided."""
     stale = [name for name in DIMENSIONS if _is_stale_dimension(lake, name)]
-    persons = [["profile", "customers_current"], *IDENTITY_ASSETS] if CUSTOMERS.name in stale else []
-    if not persons and stale_identity(settings, lake):
-        persons = IDENTITY_ASSETS
+    persons = [["profile", "customers_current"], *IDENTITY_ASSETS]
+    # A run may have been killed between the customers and the persons.
+    cleaned = lake.written_ns("clean", contract_of("clean", CUSTOMERS.name)).get((), -1)
+    made = [lake.written_ns(*place).get((), -1) for place in _tables_of(persons)]
+    if CUSTOMERS.name not in stale and min(made) >= cleaned:
+        persons = IDENTITY_ASSETS if stale_identity(settings, lake) else []
     return [*(["clean", name] for name in stale), *persons]
+
+
+def _tables_of(keys: Iterable[Sequence[str]]) -> list[tuple[str, Table]]:
+    """Layer and contract of those of some assets that are tables of the lake."""
+    return [(layer, contract_of(layer, name)) for layer, name in keys if layer != "models"]
 
 
 def _is_stale_dimension(lake: Lake, name: str) -> bool:

@@ -8,10 +8,12 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_assets.assets.identity import persons_made_with
+from crm_assets.assets.identity import IDENTITY_ASSETS, persons_made_with
 from crm_assets.automation.due import JOINED_DAYS, JOINED_ROWS, due_cleaning, joined
 from crm_assets.contracts.layers import DELIVERED_DAYS
 from crm_assets.contracts.registry import contract_of
+
+PERSONS = [("profile", "customers_current"), *(tuple(key) for key in IDENTITY_ASSETS if key[0] != "models")]
 
 START, END = date(2024, 1, 1), date(2024, 6, 30)
 
@@ -46,7 +48,7 @@ def make(lake, layer, name, *days):
 def without_dimensions(settings, lake):
     for layer, name in (
         *(("clean", name) for name in ("products", "campaigns", "customers")),
-        ("profile", "identity_members"),
+        *PERSONS,
     ):
         made = contract_of(layer, name)
         lake.write(layer, made, lake.engine.empty(made.schema), [()], persons_made_with(settings))

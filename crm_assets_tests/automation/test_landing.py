@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_assets.assets.identity import persons_made_with
+from crm_assets.assets.identity import IDENTITY_ASSETS, persons_made_with
 from crm_assets.automation.landing import (
     day_ranges,
     landed_deliveries,
@@ -27,6 +27,8 @@ from crm_assets.contracts.layers import DELIVERED_DAYS, DELIVERED_FILES
 from crm_assets.contracts.registry import contract_of
 from crm_assets.sources.deliveries import Delivery, list_files, sha256
 from crm_assets.sources.mapping import mapping_sha256, read_sources
+
+PERSONS = [("profile", "customers_current"), *(tuple(key) for key in IDENTITY_ASSETS if key[0] != "models")]
 
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
 
@@ -180,7 +182,7 @@ def test_a_dimension_is_stale_when_a_delivery_came_after_it_was_cleaned(workspac
     contract = contract_of("validated", "products")
     lake.write("validated", contract, None, [("crm", "2024-03-01")])
     time.sleep(0.01)
-    for layer, name in (*(("clean", name) for name in names), ("profile", "identity_members")):
+    for layer, name in (*(("clean", name) for name in names), *PERSONS):
         made = contract_of(layer, name)
         lake.write(layer, made, lake.engine.empty(made.schema), [()], persons_made_with(workspace))
     assert stale_dimensions(workspace, lake) == []
@@ -196,6 +198,22 @@ def stale_order(names):
 def test_stale_customers_make_persons_stale_too(workspace, lake):
     lake.write("validated", contract_of("validated", "customers"), None, [("crm", "2024-03-01")])
     assert ["profile", "identity_members"] in stale_dimensions(workspace, lake)
+
+
+def test_persons_are_stale_when_a_run_was_killed_after_it_cleaned_customers(workspace, lake):
+    def make(*places):
+        for layer, name in places:
+            contract = contract_of(layer, name)
+            lake.write(layer, contract, lake.engine.empty(contract.schema), [()], persons_made_with(workspace))
+            time.sleep(0.01)
+
+    make(*(("clean", name) for name in ("products", "campaigns", "customers")))
+    expected = [["profile", "customers_current"], *IDENTITY_ASSETS]
+    assert stale_dimensions(workspace, lake) == expected
+    make(*PERSONS[:-1])
+    assert stale_dimensions(workspace, lake) == expected
+    make(*PERSONS)
+    assert stale_dimensions(workspace, lake) == []
 
 
 def test_a_delivery_feeds_the_tables_of_its_files_and_of_those_it_held(workspace, lake):
