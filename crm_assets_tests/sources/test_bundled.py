@@ -140,12 +140,16 @@ def test_rows_delivered_are_rows_validated_and_rejected(warehouse):
         assert delivered[0] == kept[0] + rejected[0], table
 
 
-def test_customers_of_every_source_come_to_the_marts(warehouse):
+def test_customers_of_every_source_come_to_the_marts_as_persons(warehouse):
+    # The examples are of the same people, so records of several sources are one person.
     found = rows(
         warehouse,
-        "SELECT _source, count(DISTINCT customer_id) FROM marts.customer_segments "
-        "JOIN (SELECT DISTINCT _source, customer_id FROM validated.customers) USING (customer_id) "
-        "WHERE as_of = ? GROUP BY ALL",
+        "SELECT _source, count(DISTINCT record.customer_id) "
+        "FROM (SELECT DISTINCT _source, customer_id FROM validated.customers) AS record "
+        "JOIN profile.identity_members AS member ON member.customer_id = record.customer_id "
+        "JOIN marts.customer_segments AS segment ON segment.customer_id = member.person_id "
+        "WHERE member.valid_to IS NULL AND segment.as_of = ? "
+        "AND record.customer_id IN (SELECT customer_id FROM clean.transactions) GROUP BY ALL",
         NEWEST,
     )
     assert dict(found) == SEGMENTED
