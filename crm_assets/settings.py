@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     engine: Literal["duckdb", "spark"] = Field("duckdb", description="The engine that runs queries.")
     spark_remote: str = Field("local[*]", description="Spark's master URL, or a Spark Connect address, sc://host.")
     spark_conf: dict[str, str] = Field({}, description="Spark properties, such as spark.executor.memory.")
-    memory_limit: str = Field("1400MB", description="The engine's memory limit; beyond it, it spills to disk.")
+    memory_limit: str = Field("1200MB", description="The engine's memory limit; beyond it, it spills to disk.")
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="The engine's threads.")
     seed: int = Field(20170101, description="Seed of everything random.")
     late_window_days: int = Field(7, ge=0, description="Rows older than this at export are reported as late.")
