@@ -12,6 +12,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from crm_assets.assets import (
+    behaviour,
     clean,
     features,
     identity,
@@ -84,6 +85,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *lifecycle.lifecycle_assets,
         *value.value_assets,
         *retention.retention_assets,
+        *behaviour.behaviour_assets,
         *quality.quality_assets,
     ]
 

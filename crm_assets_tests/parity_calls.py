@@ -17,6 +17,9 @@ import ibis.expr.types as ir
 import crm_assets.mining as mining
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, TRANSACTIONS
 from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
+from crm_assets.mining.behaviour_cohorts import cohorts
+from crm_assets.mining.behaviour_repeats import order_gaps, repeat_curves
+from crm_assets.mining.behaviour_sales import newest_categories, sales
 from crm_assets.mining.category_features import category_features
 from crm_assets.mining.churn import churn_labels
 from crm_assets.mining.churn_performance import realised_outcomes
@@ -154,6 +157,16 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     ),
     numbered: lambda t: iter([numbered([t("clean_transactions"), t("clean_products")], "product_id", "number")]),
     union: lambda t: iter([union([t("measures"), t("measures")])]),
+    sales: lambda t: iter(
+        [
+            sales(t("clean_transactions"), t("clean_products"), t("customers_current"), FIRST_DAY, day, hold)
+            for day in (MONTH_ENDS[1], LAST_DAY)
+        ]
+    ),
+    newest_categories: lambda t: iter([newest_categories(t("clean_products"))]),
+    cohorts: lambda t: iter([cohorts(t("customer_days"), FIRST_DAY, day) for day in (MONTH_ENDS[1], LAST_DAY)]),
+    repeat_curves: lambda t: iter([repeat_curves(t("customer_days"), LAST_DAY)]),
+    order_gaps: lambda t: iter([order_gaps(t("customer_days"), day) for day in (MONTH_ENDS[1], LAST_DAY)]),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
     realised_outcomes: lambda t: iter(
         [

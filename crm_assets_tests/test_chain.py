@@ -39,6 +39,10 @@ TABLES = (
     "marts.retention_queue",
     "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
+    "marts.behaviour_sales",
+    "marts.behaviour_cohorts",
+    "marts.behaviour_repeats",
+    "marts.behaviour_gaps",
 )
 
 

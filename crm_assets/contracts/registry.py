@@ -1,13 +1,14 @@
 """Every table of the lake with the layer it lives in.
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
-`segments.py`, `churn.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`, `identity.py`).
+`segments.py`, `churn.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`, `behaviour.py`, `identity.py`).
 """
 
 from functools import cache
 
 from crm_assets.contracts import layers
 from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BEHAVIOUR_REPEATS, BEHAVIOUR_SALES
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
 from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
@@ -60,6 +61,10 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(RETENTION_QUEUE)),
     ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
+    ("marts", BEHAVIOUR_SALES),
+    ("marts", BEHAVIOUR_COHORTS),
+    ("marts", BEHAVIOUR_REPEATS),
+    ("marts", BEHAVIOUR_GAPS),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.assets import flow_plot, plots, value_plots
+from crm_assets.assets import behaviour_plots, flow_plot, plots, value_plots
 
 SHARES = np.linspace(0, 1, 3_000)
 CURVES = pd.concat(
@@ -40,6 +40,14 @@ MOVES = pd.DataFrame(
 STATES = ["active", "won_back", "at_risk", "lapsed"]
 
 ORDERS = pd.DataFrame({"frequency": ["0", "1", "7+"], "expected": [0.2, 0.9, 5.0], "realised": [0.3, 0.8, 5.2]})
+COHORTS = pd.DataFrame(
+    {
+        "cohort_month": ["2024-01-01"] * 3 + ["2024-02-01"] * 2,
+        "months_since": [0, 1, 2, 0, 1],
+        "retention": [1, 0.5, 0, 1, 1],
+    }
+)
+REPEATS = pd.DataFrame({"order_number": [2, 2, 3, 3], "days": [1, 5, 1, 5], "share": [0.1, 0.3, 0.0, 0.2]})
 
 PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "segment_sizes": (plots.segment_sizes, SEGMENTS),
@@ -50,6 +58,8 @@ PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "top_rules": (plots.top_rules, RULES),
     "cluster_counts": (plots.cluster_counts, COUNTS),
     "orders_by_frequency": (value_plots.orders_by_frequency, ORDERS),
+    "cohort_retention": (behaviour_plots.cohort_retention, COHORTS),
+    "repeat_rates": (behaviour_plots.repeat_rates, REPEATS),
     "flows": (partial(flow_plot.flows, states=STATES), MOVES),
 }
 each_plot = pytest.mark.parametrize(("plot", "frame"), PLOTS.values(), ids=PLOTS.keys())

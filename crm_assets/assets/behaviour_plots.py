@@ -1,0 +1,82 @@
+"""Plots of behaviour, in the common look of `plots.py`.
+
+Belongs here: pictures of cohorts and repeat rates. Not here: the look, or pictures of other subjects (`plots.py`).
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from crm_assets.assets import plots
+
+SHOWN_COHORTS = 24
+"""Most cohorts of a picture, the newest."""
+
+SHOWN_DAYS = 365
+"""Days after the first order that a picture shows."""
+
+
+def cohort_retention(cohorts: pd.DataFrame, title: str = "Share of each cohort who ordered, by month since") -> str:
+    """A cell for each cohort and month since its first order.
+
+    Args:
+        cohorts: cohort_month, months_since, retention.
+        title: shown above the picture.
+
+    Returns:
+        Markdown image; the darker, the more of the cohort ordered in the month. The month itself, when all did, is left
+        out.
+    """
+    import altair as alt
+
+    plots.need(cohorts, "cohort_month", "months_since", "retention")
+    later = cohorts[cohorts["months_since"] > 0]
+    cells = later.assign(cohort=pd.to_datetime(later["cohort_month"]).dt.strftime("%Y-%m"))
+    cells = cells[cells["cohort"].isin(sorted(cells["cohort"].unique())[-SHOWN_COHORTS:])]
+    base = alt.Chart(cells[["cohort", "months_since", "retention"]]).encode(
+        x=alt.X("months_since:O", title="months since the first order", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("cohort:O", title="month of the first order"),
+    )
+    shades = base.mark_rect().encode(
+        color=alt.Color("retention:Q", legend=None, scale=alt.Scale(range=["#f4f6f8", "#7fa8c9"]))
+    )
+    texts = base.mark_text(color=plots.INK).encode(text=alt.Text("retention:Q", format=".0%"))
+    height = max(plots.BAR_HEIGHT * cells["cohort"].nunique() + 80, 160)
+    return plots.markdown(shades + texts, title, drawn=len(cells), height=height)
+
+
+def repeat_rates(curves: pd.DataFrame, title: str = "Share of customers with a second, third, ... order") -> str:
+    """A line for each order over the days since the first one.
+
+    Args:
+        curves: order_number, days, share.
+        title: shown above the picture.
+
+    Returns:
+        Markdown image; customers who were not seen long enough to tell are accounted for.
+    """
+    import altair as alt
+
+    plots.need(curves, "order_number", "days", "share")
+    shown = curves[(curves["days"] <= SHOWN_DAYS) & ((curves["days"] - 1) % 4 == 0)]
+    numbers = [str(number) for number in sorted(shown["order_number"].unique())]
+    points = pd.DataFrame(
+        {"order": shown["order_number"].astype("str"), "days": shown["days"], "share": shown["share"]}
+    )
+    colors = [plots.PALETTE[number % len(plots.PALETTE)] for number in range(len(numbers))]
+    lines = (
+        alt.Chart(points)
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=alt.X("days:Q", title="days since the first order"),
+            y=alt.Y("share:Q", title="share of customers", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color(
+                "order:N",
+                title="order number",
+                sort=numbers,
+                scale=alt.Scale(domain=numbers, range=colors),
+                legend=alt.Legend(orient="bottom"),
+            ),
+        )
+    )
+    return plots.markdown(lines, title, drawn=len(points))

@@ -1,0 +1,52 @@
+"""Marts of behaviour in a finished workspace, beside what plain SQL over the clean tables says."""
+
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+
+@pytest.fixture
+def warehouse(finished: Path):
+    with duckdb.connect(str(finished / "warehouse.duckdb"), read_only=True) as connection:
+        yield connection
+
+
+def test_sales_are_those_of_the_clean_lines(warehouse):
+    query = """
+        SELECT date_trunc('month', l.day)::DATE, p.category, sum(l.amount), count(DISTINCT l.order_id),
+               count(DISTINCT l.customer_id)
+        FROM clean.transactions AS l JOIN clean.products AS p USING (product_id) GROUP BY 1, 2 ORDER BY 1, 2
+    """
+    mart = """
+        SELECT starts_on, value, revenue, orders, customers FROM marts.behaviour_sales
+        WHERE period = 'month' AND dimension = 'category' ORDER BY 1, 2
+    """
+    expected = warehouse.execute(query).fetchall()
+    assert warehouse.execute(mart).fetchall() == expected
+    assert len(expected) == 12
+
+
+def test_every_dimension_of_every_period_adds_up_to_all_sales(warehouse):
+    sums = warehouse.execute("SELECT sum(revenue) FROM marts.behaviour_sales GROUP BY period, dimension").fetchall()
+    total = warehouse.execute("SELECT sum(amount) FROM clean.transactions").fetchone()
+    assert sums == [total] * 12
+
+
+def test_cohorts_hold_every_customer_and_all_their_revenue(warehouse):
+    sizes = (
+        "SELECT sum(customers) FILTER (months_since = 0), sum(revenue), min(cohort_month) FROM marts.behaviour_cohorts"
+    )
+    clean = "SELECT count(DISTINCT customer_id), sum(amount), DATE '2024-01-01' FROM clean.transactions"
+    assert warehouse.execute(sizes).fetchone() == warehouse.execute(clean).fetchone()
+
+
+def test_repeats_and_gaps_count_each_order(warehouse):
+    placed = "SELECT sum(ordered) FROM marts.behaviour_repeats WHERE order_number = 3"
+    third = "SELECT count(*) FROM (FROM profile.customer_days SELECT count(*) AS n GROUP BY customer_id) WHERE n >= 3"
+    assert warehouse.execute(placed).fetchone() == warehouse.execute(third).fetchone()
+    gaps = "SELECT sum(gaps) + sum(open_gaps), max(days) FROM marts.behaviour_gaps"
+    orders, longest = warehouse.execute(gaps).fetchone()
+    assert orders == warehouse.execute("SELECT count(*) FROM profile.customer_days").fetchone()[0]
+    assert longest < (date(2024, 6, 30) - date(2024, 1, 1)).days
