@@ -1,0 +1,212 @@
+"""What each asset costs as the order lines grow: time, peak memory, bytes, growth, floors, and one more day.
+
+Belongs here: timing `crm-assets run` on exports made by `scaled_exports.py`. Not here: making them.
+
+At each size a process of its own ingests, cleans, trains and scores the historical export as of its last day, as
+`crm-assets run` does; then one more daily export lands and another process does the same with it. Steps are timed by what
+Dagster recorded; memory is the process's resident set, looked at ten times a second. An asset's growth is the exponent
+of its time between two sizes: 1 is linear. A floor is the engine reading the same columns of the same rows once.
+
+    python benchmarks/scale.py [--lines N ...] [--home FOLDER] [--keep]
+"""
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import scaled_exports
+
+from crm_assets import demo
+from crm_assets.settings import write_settings
+from crm_assets.sources.deliveries import Delivery
+
+DAYS = 2
+LOOKS_A_SECOND = 10
+HEAVIEST = 24
+FLOORS = {
+    "clean__transactions": ("validated/transactions", None),
+    "profile__customer_days": (
+        "clean/transactions",
+        "customer_id, order_id, product_id, ordered_at, quantity, amount, discount, coupon_discount, is_return",
+    ),
+    "features__customer_features": ("clean/transactions", "customer_id, product_id, amount, is_return, day"),
+    "features__training_features": ("clean/transactions", "customer_id, product_id, amount, is_return, day"),
+    "marts__cross_sell_rules": ("clean/transactions", "order_id, product_id"),
+}
+"""For each heavy step the table it reads most of, and the columns of it; None for all."""
+
+
+@dataclass
+class Measured:
+    """What one process of the pipeline took."""
+
+    wall: float
+    processor: float
+    peak: int
+    steps: Counter[str]
+    peaks: dict[str, int]
+    outside_steps: float
+
+
+@dataclass
+class Size:
+    """What was measured at one size."""
+
+    lines: int
+    customers: int
+    whole: Measured
+    more: list[Measured] = field(default_factory=list)
+    written: Counter[str] = field(default_factory=Counter)
+    floors: dict[str, float] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Measure every size and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 10_000_000], help="order lines, about")
+    parser.add_argument("--home", type=Path, help="a folder for the workspaces (default: a temporary one)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        sizes = [measure((arguments.home or Path(temporary)) / str(lines), lines) for lines in arguments.lines]
+    report(sizes)
+
+
+def measure(home: Path, lines: int) -> Size:
+    """Run the pipeline at one size, then day by day."""
+    customers = lines // scaled_exports.LINES_A_CUSTOMER
+    print(f"making about {lines:,} order lines ...", file=sys.stderr, flush=True)
+    made = scaled_exports.scaled_exports(home, lines, customers, DAYS)
+    waiting = home / "waiting"
+    waiting.mkdir()
+    later = [demo.HISTORY_ENDS + timedelta(days=number) for number in range(1, DAYS + 1)]
+    for day in later:
+        _folder(home, day).rename(waiting / day.isoformat())
+    write_settings(home, end_date=demo.LAST_DAY)
+    print(f"running {made:,} order lines ...", file=sys.stderr, flush=True)
+    size = Size(made, customers, run(home, demo.HISTORY_ENDS))
+    for day in later:
+        (waiting / day.isoformat()).rename(_folder(home, day))
+        print(f"running {day} ...", file=sys.stderr, flush=True)
+        size.more.append(run(home, day))
+    for path in (home / "lake").rglob("*.parquet"):
+        layer, table = path.relative_to(home / "lake").parts[:2]
+        size.written[f"{layer}/{table}"] += path.stat().st_size
+    size.floors = {step: floor(home, *reads) for step, reads in FLOORS.items()}
+    return size
+
+
+def _folder(home: Path, day: date) -> Path:
+    return Delivery(scaled_exports.SOURCE, day).folder(home / "exports")
+
+
+def run(home: Path, as_of: date) -> Measured:
+    """`crm-assets run --as-of` in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {"CRM_HOME": str(home)}
+    command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "run", "--as-of", as_of.isoformat()]
+    began, started = time.time(), time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    looks: list[tuple[float, int]] = []
+    while True:
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        looks.append((time.time(), _resident(process.pid)))
+        time.sleep(1 / LOOKS_A_SECOND)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}")
+    spans = _spans(home, began)
+    steps, peaks = Counter(), Counter()
+    for step, start, end in spans:
+        steps[step] += end - start
+        peaks[step] = max(peaks[step], *(size for moment, size in looks if start <= moment <= end), 0)
+    inside = sum(steps.values())
+    return Measured(wall, used.ru_utime + used.ru_stime, max(size for _, size in looks), steps, peaks, wall - inside)
+
+
+def _resident(process: int) -> int:
+    """Bytes of a process in memory; 0 when it has just ended."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (FileNotFoundError, IndexError, ProcessLookupError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _spans(home: Path, since: float) -> list[tuple[str, float, float]]:
+    """Each step of the runs since a moment, with its start and end."""
+    import dagster as dg
+
+    from crm_assets.automation.instance import open_instance
+
+    kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS}
+    spans = []
+    with open_instance(home) as instance:
+        for record in instance.get_run_records():
+            if record.start_time < since:
+                continue
+            started = {}
+            for entry in instance.all_logs(record.dagster_run.run_id, of_type=kinds):
+                if entry.dagster_event.event_type is dg.DagsterEventType.STEP_START:
+                    started[entry.step_key] = entry.timestamp
+                else:
+                    spans.append((entry.step_key, started[entry.step_key], entry.timestamp))
+    return spans
+
+
+def floor(home: Path, table: str, columns: str | None) -> float:
+    """Seconds in which the engine, started anew with the pipeline's limits, reads these columns once."""
+    query = f"""
+import duckdb, time
+with duckdb.connect(config={{'memory_limit': '1200MB', 'threads': {os.cpu_count()}}}) as c:
+    start = time.perf_counter()
+    rows = c.sql("SELECT {columns or '*'} FROM read_parquet('{home}/lake/{table}/**/*.parquet', hive_partitioning = true, union_by_name = true)")
+    c.sql("SELECT " + ", ".join(f"bit_xor(hash({{name}}))" for name in rows.columns) + " FROM rows").fetchall()
+    print(time.perf_counter() - start)
+"""
+    return float(subprocess.run([sys.executable, "-c", query], check=True, capture_output=True, text=True).stdout)
+
+
+def report(sizes: list[Size]) -> None:
+    """Print the tables as markdown."""
+    print("| order lines | customers | wall | processor | peak memory | outside of steps | lake | one more day | of the rebuild |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for size in sizes:
+        more = min(day.wall for day in size.more)
+        print(
+            f"| {size.lines:,} | {size.customers:,} | {size.whole.wall:,.0f} s | {size.whole.processor:,.0f} s "
+            f"| {size.whole.peak / 1e9:.2f} GB | {size.whole.outside_steps / size.whole.wall:.1%} "
+            f"| {size.written.total() / 1e9:.2f} GB | {more:,.1f} s | {more / size.whole.wall:.1%} |"
+        )
+    smallest, largest = sizes[0], sizes[-1]
+    heads = [f"{size.lines / 1e6:.1f} million" for size in sizes]
+    print("\n| step | " + " | ".join(f"{head}: time, peak, one more day" for head in heads) + " | growth | floor | times the floor |")
+    print("|---|" + "---|" * (len(sizes) + 3))
+    for step, seconds in largest.whole.steps.most_common(HEAVIEST):
+        cells = [
+            f"{size.whole.steps[step]:.1f} s, {size.whole.peaks.get(step, 0) / 1e9:.2f} GB, "
+            f"{min(day.steps[step] for day in size.more):.1f} s"
+            for size in sizes
+        ]
+        before = sizes[-2] if len(sizes) > 1 else smallest
+        grown = math.log(seconds / max(before.whole.steps[step], 0.01))
+        growth = f"{grown / math.log(largest.lines / before.lines):.2f}" if before is not largest else ""
+        least = largest.floors.get(step)
+        floors = f"{least:.1f} s | {seconds / least:.1f} |" if least else " | |"
+        print(f"| {step} | {' | '.join(cells)} | {growth} | {floors}")
+    print("\n| table | " + " | ".join(heads) + " |\n|---|" + "---|" * len(sizes))
+    for table, _ in largest.written.most_common(HEAVIEST):
+        print(f"| {table} | " + " | ".join(f"{size.written[table] / 1e6:,.1f} MB" for size in sizes) + " |")
+
+
+if __name__ == "__main__":
+    main()
