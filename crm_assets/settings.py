@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     training_rows: int = Field(
         500_000, ge=1_000, description="Most rows a model learns from; beyond, customers are drawn by digest."
     )
+    training_customers: int = Field(
+        50_000, ge=100, description="Most customers whose features of training days are kept for the models."
+    )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")

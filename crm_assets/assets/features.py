@@ -55,7 +55,7 @@ def customer_features(
     tables = FeatureInputs(
         customer_days, transactions, products, customers, campaign_contacts, identity_members, delivered_customers
     )
-    with features_of_persons(lake, tables, run_days(context), settings.source_priority) as rows:
+    with features_of_persons(lake, tables, run_days(context), settings) as rows:
         yield dg.Output(rows)
 
 
@@ -78,12 +78,12 @@ def training_features(
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
-    """The same on the training days of the month before, which every later model learns from."""
+    """The same of some persons on the training days of the month before, which every later model learns from."""
     tables = FeatureInputs(
         customer_days, transactions, products, customers, campaign_contacts, identity_members, delivered_customers
     )
     wanted = [day for month in run_days(context) for day in training_days_before(month)]
-    with features_of_persons(lake, tables, wanted, settings.source_priority) as rows:
+    with features_of_persons(lake, tables, wanted, settings, settings.training_customers) as rows:
         # Training days of one month are kept for the next; the engine has moments where Ibis has days.
         yield dg.Output(
             rows.mutate(month=(rows["as_of"] + ibis.interval(months=1)).cast("timestamp").truncate("M").cast("date"))

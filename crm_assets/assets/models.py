@@ -185,7 +185,8 @@ def _training_rows(
         return
     groups = persons.customer_days_of(customer_days, every_day)
     terms = settings.churn_horizon_days, settings.churn_active_days
-    with lake.engine.held(union([churn_labels(rows, days, *terms) for days, rows in groups])) as labels:
+    known = union([churn_labels(rows, days, *terms) for days, rows in groups]).semi_join(training_features, key)
+    with lake.engine.held(known) as labels:
         if labels.count().to_pyarrow().as_py() <= settings.training_rows:
             # Months share most of their days, so rows are fetched once for all months of the run.
             features, known = fetched(labels)

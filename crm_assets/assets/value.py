@@ -163,7 +163,7 @@ def _trained(
     every_day = sorted({day for days in learnt_from.values() for day in days})
     customers = customer_days.customer_id.nunique().to_pyarrow().as_py()
     shared = None
-    if customers * len(every_day) <= settings.training_rows:
+    if customers <= settings.training_customers and customers * len(every_day) <= settings.training_rows:
         shared = _features(training_features, every_day), _spend(customer_days, persons, every_day, settings)
     trained = {}
     for month, learnt in learnt_from.items():
@@ -215,6 +215,7 @@ def _held_out(
     if shared:
         features, spend = (_of_days(rows, wanted) for rows in shared)
         return HeldOut(wanted[-1], measures.to_pandas(), spend, features)
+    measures = measures.semi_join(training_features.filter(training_features.as_of.isin(wanted)), "customer_id")
     drawn = sample_customers(measures, max(1, settings.training_rows // len(wanted)), settings.seed)
     features = _features(training_features.semi_join(drawn, "customer_id"), wanted)
     spend = _spend(customer_days, persons, wanted, settings, drawn)

@@ -3,11 +3,11 @@
 Belongs here: measures of order lines by product and category. Not here: sums per day (`customer_days.py`), the other
 features (`features.py`).
 
-No line is looked at once for each as_of day. A purchase whose product the customer next buys on a later day counts, as
-the last one of its product, for a run of as_of days: only the ends of the runs are counted, and the counts added up along
-the days. Lines of a category that count for the same run are summed before the run is spread over its days. Products and
-categories are numbered first, since long texts are slow to group by; categories in the order of their names, so that ties
-break as the names would.
+For one day, lines are grouped by product, and these by category. For many, no line is looked at once for each as_of day:
+a purchase whose product the customer next buys on a later day counts, as the last one of its product, for a run of as_of
+days: only the ends of the runs are counted, and the counts added up along the days. Lines of a category that count for
+the same run are summed before the run is spread over its days. Products are numbered first, since long texts are slow to
+group by; categories in the order of their names, so that ties break as the names would.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from crm_assets.contracts.features import HABIT_DAYS, TOP_CATEGORIES, WINDOWS, w
 from crm_assets.contracts.layers import VALID_FROM, VALID_TO
 from crm_assets.contracts.model import MONEY
 from crm_assets.mining.as_of_days import Hold, after, as_of_chunks, as_of_table, calendar, numbered, union
+from crm_assets.mining.cleaning import valid_on
 
 _KEY = ["as_of", "customer"]
 _ENDS = tuple(sorted({*WINDOWS, HABIT_DAYS}))
@@ -45,31 +46,72 @@ def category_features(
     Returns:
         Distinct products, and the rest: one row each per as_of day and customer, where there is anything to count.
     """
-    grid = as_of_table(as_of_days)
     bought = transactions.filter(
         transactions.customer_id.notnull(),
         ~transactions.is_return.fill_null(False),
         transactions.day <= max(as_of_days),
     )
-    amount = bought.amount.fill_null(ibis.literal(0, type=MONEY))
-    named = hold(bought.select("customer_id", "product_id", "day", amount=amount))
+    bought = bought.select(
+        "customer_id", "product_id", "day", amount=bought.amount.fill_null(ibis.literal(0, type=MONEY))
+    )
+    categories = hold(numbered([products], "category", "class"))
+    several = len(set(as_of_days)) > 1
+    counts, spends = (_of_days if several else _of_a_day)(bought, products, categories, customers, as_of_days, hold)
+    by_category = union([hold(_by_customer(spend)) for spend in spends])
+    for rank in range(1, TOP_CATEGORIES + 1):
+        names = categories.select("class", **{f"top_category_{rank}": "category"})
+        by_category = by_category.left_join(names, [(f"class_{rank}", "class")])
+        by_category = by_category.drop("class", f"class_{rank}")
+    return hold(counts), by_category
+
+
+def _of_a_day(
+    bought: ir.Table,
+    products: ir.Table,
+    categories: ir.Table,
+    customers: ir.Table,
+    as_of_days: Sequence[date],
+    hold: Hold,
+) -> tuple[ir.Table, list[ir.Table]]:
+    """Distinct products per window, and spend by category, on one day: no more than two groupings."""
+    as_of = ibis.literal(as_of_days[0])
+    habits = as_of.delta(bought.day, unit="day") < HABIT_DAYS
+    spent = bought.amount.sum(where=habits).cast(MONEY)
+    pairs = hold(bought.group_by("customer_id", "product_id").aggregate(day=bought.day.max(), amount=spent))
+    age = as_of.delta(pairs.day, unit="day")
+    counts = pairs.group_by("customer_id").aggregate(
+        **{windowed("products", days): pairs.count(where=age < days) for days in WINDOWS}
+    )
+    filed = valid_on(products, as_of_days[0]).inner_join(categories, "category").select("product_id", "class")
+    lately = pairs.filter(age < HABIT_DAYS).inner_join(filed, "product_id")
+    spend = lately.group_by("customer_id", "class").aggregate(amount=_sum(lately), day=lately.day.max())
+    numbers = customers.cross_join(as_of_table(as_of_days)).drop("number")
+    spend = hold(spend.inner_join(numbers, "customer_id").drop("customer_id"))
+    return counts.inner_join(numbers, "customer_id").drop("customer_id"), [spend]
+
+
+def _of_days(
+    bought: ir.Table,
+    products: ir.Table,
+    categories: ir.Table,
+    customers: ir.Table,
+    as_of_days: Sequence[date],
+    hold: Hold,
+) -> tuple[ir.Table, list[ir.Table]]:
+    """The same on many days; spend for a chunk of them at a time."""
+    grid, count = as_of_table(as_of_days), len(set(as_of_days))
+    named = hold(bought)
     items = hold(numbered([named], "product_id", "item"))
     lines = named.inner_join(customers, "customer_id").inner_join(items, "product_id")
     lines = hold(lines.select("customer", "item", "day", "amount"))
     versions = products.inner_join(items, "product_id").select("item", "category", VALID_FROM.name, VALID_TO.name)
     dates = union([lines.select("day"), *(versions.select(day=name) for name in (VALID_FROM.name, VALID_TO.name))])
     seen = hold(calendar(dates.filter(dates.day.notnull()).distinct(), grid, _ENDS))
-    categories = hold(numbered([products], "category", "class"))
-    filed = hold(_filed(versions.inner_join(categories, "category"), seen, len(set(as_of_days))))
+    filed = hold(_filed(versions.inner_join(categories, "category"), seen, count))
     runs = hold(_category_runs(lines, filed, seen))
+    purchases = hold(_purchases(lines, seen, count))
     spends = [_spend(runs, grid, start, stop) for start, stop in _ranges(as_of_days)]
-    by_category = union([hold(_by_customer(spend)) for spend in spends])
-    for rank in range(1, TOP_CATEGORIES + 1):
-        names = categories.select("class", **{f"top_category_{rank}": "category"})
-        by_category = by_category.left_join(names, by_category[f"class_{rank}"] == names["class"])
-        by_category = by_category.drop("class", f"class_{rank}")
-    purchases = hold(_purchases(lines, seen, len(set(as_of_days))))
-    return hold(_product_counts(purchases, seen, customers, grid)), by_category
+    return _product_counts(purchases, seen, customers, grid), spends
 
 
 def _ranges(as_of_days: Sequence[date]) -> Iterator[tuple[int, int]]:

@@ -5,9 +5,12 @@ Belongs here: drawing customers, and columns as the numbers models read. Not her
 """
 
 from collections.abc import Sequence
+from datetime import date
 
 import ibis
 import ibis.expr.types as ir
+
+from crm_assets.mining.as_of_days import union
 
 _CUSTOMER = "customer_id"
 
@@ -37,6 +40,29 @@ def sample_customers(rows: ir.Table, most: int, seed: int) -> ir.Table:
         return rows
     drawn = customers.mutate(_digest=digest([customers[_CUSTOMER]], seed)).order_by("_digest", _CUSTOMER).limit(most)
     return rows.semi_join(drawn.select(_CUSTOMER), _CUSTOMER)
+
+
+def drawn_by_day(first_seen: ir.Table, as_of_days: Sequence[date], most: int, seed: int) -> ir.Table:
+    """On each of some days, at most `most` of the customers that are known by then.
+
+    Each day draws for itself, so that other days change nothing; since customers are drawn by the same digest, most of
+    those of one day are drawn on the next one too.
+
+    Args:
+        first_seen: One row per customer: customer_id and `day`, the first day it is known on.
+        as_of_days: The days.
+        most: Most customers of a day.
+        seed: Other seeds draw other customers.
+
+    Returns:
+        One row per day and customer drawn: as_of, customer_id.
+    """
+    ranked = first_seen.mutate(_digest=digest([first_seen[_CUSTOMER]], seed))
+    days = []
+    for as_of in sorted(set(as_of_days)):
+        known = ranked.filter(ranked["day"] <= ibis.literal(as_of))
+        days.append(known.order_by("_digest", _CUSTOMER).limit(most).select(_CUSTOMER, as_of=ibis.literal(as_of)))
+    return union(days).select("as_of", _CUSTOMER)
 
 
 def bounded(rows: ir.Table, most: int, rows_a_customer: int, seed: int) -> ir.Table:
