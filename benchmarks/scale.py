@@ -109,7 +109,9 @@ def _folder(home: Path, day: date) -> Path:
 
 def run(home: Path, as_of: date) -> Measured:
     """`crm-assets run --as-of` in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {"CRM_HOME": str(home)}
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {
+        "CRM_HOME": str(home)
+    }
     command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "run", "--as-of", as_of.isoformat()]
     began, started = time.time(), time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -169,7 +171,7 @@ def floor(home: Path, table: str, columns: str | None) -> float:
 import duckdb, time
 with duckdb.connect(config={{'memory_limit': '1200MB', 'threads': {os.cpu_count()}}}) as c:
     start = time.perf_counter()
-    rows = c.sql("SELECT {columns or '*'} FROM read_parquet('{home}/lake/{table}/**/*.parquet', hive_partitioning = true, union_by_name = true)")
+    rows = c.sql("SELECT {columns or "*"} FROM read_parquet('{home}/lake/{table}/**/*.parquet', hive_partitioning = true, union_by_name = true)")
     c.sql("SELECT " + ", ".join(f"bit_xor(hash({{name}}))" for name in rows.columns) + " FROM rows").fetchall()
     print(time.perf_counter() - start)
 """
@@ -178,7 +180,9 @@ with duckdb.connect(config={{'memory_limit': '1200MB', 'threads': {os.cpu_count(
 
 def report(sizes: list[Size]) -> None:
     """Print the tables as markdown."""
-    print("| order lines | customers | wall | processor | peak memory | outside of steps | lake | one more day | of the rebuild |")
+    print(
+        "| order lines | customers | wall | processor | peak memory | outside of steps | lake | one more day | of the rebuild |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for size in sizes:
         more = min(day.wall for day in size.more)
@@ -189,7 +193,11 @@ def report(sizes: list[Size]) -> None:
         )
     smallest, largest = sizes[0], sizes[-1]
     heads = [f"{size.lines / 1e6:.1f} million" for size in sizes]
-    print("\n| step | " + " | ".join(f"{head}: time, peak, one more day" for head in heads) + " | growth | floor | times the floor |")
+    print(
+        "\n| step | "
+        + " | ".join(f"{head}: time, peak, one more day" for head in heads)
+        + " | growth | floor | times the floor |"
+    )
     print("|---|" + "---|" * (len(sizes) + 3))
     for step, seconds in largest.whole.steps.most_common(HEAVIEST):
         cells = [

@@ -82,10 +82,16 @@ def _write_mapping(home: Path) -> None:
 def _read(connection: duckdb.DuckDBPyConnection, real: Path) -> None:
     """The real tables, the households numbered."""
     for name in ("customers", "products", "order_lines", "campaigns", "campaign_contacts"):
-        connection.sql(f"CREATE TABLE {name} AS FROM read_csv('{real}/*/{name}.csv', union_by_name = true, all_varchar = true)")
+        connection.sql(
+            f"CREATE TABLE {name} AS FROM read_csv('{real}/*/{name}.csv', union_by_name = true, all_varchar = true)"
+        )
     connection.sql(f"DELETE FROM order_lines WHERE sold_at::DATE > DATE '{LAST_DAY}'")
-    connection.sql("CREATE TABLE households AS SELECT household_id, row_number() OVER (ORDER BY household_id) - 1 AS number FROM (SELECT DISTINCT household_id FROM customers)")
-    connection.sql("CREATE TABLE baskets AS SELECT basket_id, household_id, min(sold_at::TIMESTAMP) AS sold_at FROM order_lines GROUP BY ALL")
+    connection.sql(
+        "CREATE TABLE households AS SELECT household_id, row_number() OVER (ORDER BY household_id) - 1 AS number FROM (SELECT DISTINCT household_id FROM customers)"
+    )
+    connection.sql(
+        "CREATE TABLE baskets AS SELECT basket_id, household_id, min(sold_at::TIMESTAMP) AS sold_at FROM order_lines GROUP BY ALL"
+    )
 
 
 def _write(connection: duckdb.DuckDBPyConnection, exports: Path, lines: int, customers: int, days: int) -> int:
@@ -107,7 +113,9 @@ def _write(connection: duckdb.DuckDBPyConnection, exports: Path, lines: int, cus
     a_file = max(1, int(LINES_A_FILE * copies // lines))
     written = 0
     for number, first in enumerate(range(0, copies, a_file)):
-        connection.sql("CREATE OR REPLACE TEMP TABLE made AS " + made.format(first=first, after=min(copies, first + a_file)))
+        connection.sql(
+            "CREATE OR REPLACE TEMP TABLE made AS " + made.format(first=first, after=min(copies, first + a_file))
+        )
         connection.sql(f"CREATE OR REPLACE TEMP TABLE scaled AS {_ROWS.format(kept=round(kept * 1e6))}")
         for day, folder in folders.items():
             since = f"sold_at < DATE '{ends}' + 1" if day == ends else f"sold_at::DATE = DATE '{day}'"
@@ -148,7 +156,7 @@ def _folder(exports: Path, day) -> Path:
 
 
 def _write_dimensions(connection: duckdb.DuckDBPyConnection, folders, made: str) -> None:
-    first, *later = folders.values()
+    first = next(iter(folders.values()))
     copied = f"SELECT rows.* REPLACE (customer::VARCHAR AS household_id) FROM {{table}} AS rows JOIN ({made}) USING (household_id)"
     newest = "(FROM customers QUALIFY row_number() OVER (PARTITION BY household_id) = 1)"
     connection.sql(copied.format(table=newest)).write_csv((first / "customers.csv").as_posix())

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         500_000, ge=1_000, description="Most rows a model learns from; beyond, customers are drawn by digest."
     )
     training_customers: int = Field(
-        50_000, ge=100, description="Most customers whose features of training days are kept for the models."
+        25_000, ge=100, description="Most customers whose features of training days are kept for the models."
     )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")

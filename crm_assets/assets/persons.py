@@ -6,7 +6,7 @@ Belongs here: the inputs, and features by person. Not here: finding persons (`id
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import dagster as dg
@@ -17,7 +17,7 @@ from crm_assets.contracts.canonical import CUSTOMERS
 from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.contracts.layers import VALID_FROM
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.as_of_days import Hold, union
+from crm_assets.mining.as_of_days import as_of_chunks, union
 from crm_assets.mining.features import customer_features
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.samples import drawn_by_day
@@ -28,6 +28,9 @@ MEMBERS = dg.AssetIn(["profile", IDENTITY_MEMBERS.name])
 
 DELIVERED_CUSTOMERS = every_delivery(CUSTOMERS)
 """When and by which source each record was delivered, which says whose values survive."""
+
+CUSTOMER_DAYS_AT_ONCE = 100_000
+"""Most rows of features that are computed together, which keeps them within 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,50 @@ def features_of_persons(
         most: Most persons of a day, drawn by digest; None for all of them.
     """
     persons = Persons.of(inputs.identity_members)
-    groups = persons.groups(as_of_days)
     with ExitStack() as kept:
-        if len(groups) == 1:
-            yield _features(lake, inputs, persons, groups[0], settings, most, kept)
-            return
         parts = []
-        for days in groups:
-            # Only the rows of each group are kept, so that memory does not grow with their number.
-            with ExitStack() as used:
-                rows = _features(lake, inputs, persons, days, settings, most, used)
-                parts.append(kept.enter_context(lake.engine.held(rows)))
+        for days in persons.groups(as_of_days):
+            of_group = kept.enter_context(ExitStack())
+            tables = _of_persons(lake, inputs, persons, days, settings, most, of_group)
+            chunks = list(as_of_chunks(days, tables.days_at_once))
+            if len(chunks) == 1 and len(days) == len(set(as_of_days)):
+                yield tables.features(lake, days, kept)
+                return
+            for chunk in chunks:
+                # Only the rows of each chunk are kept, so that memory does not grow with their number.
+                with ExitStack() as used:
+                    parts.append(kept.enter_context(lake.engine.held(tables.features(lake, chunk, used))))
+            of_group.close()
         yield union(parts)
 
 
-def _features(
+@dataclass(frozen=True)
+class _PersonTables:
+    """What features of a group of days are built from, by person; whom each day draws, where it draws at all."""
+
+    customer_days: ir.Table
+    transactions: ir.Table
+    products: ir.Table
+    customers: ir.Table
+    contacts: ir.Table
+    drawn: ir.Table | None
+    days_at_once: int
+
+    def features(self, lake: Lake, days: Sequence[date], used: ExitStack) -> ir.Table:
+        """Features of some days; `used` keeps what they are built from."""
+
+        def hold(table: ir.Table) -> ir.Table:
+            return used.enter_context(lake.engine.held(table))
+
+        rows = customer_features(
+            self.customer_days, self.transactions, self.products, self.customers, self.contacts, days, hold
+        )
+        if self.drawn is None:
+            return rows
+        return rows.semi_join(self.drawn, ["as_of", "customer_id"]).order_by("as_of", "customer_id")
+
+
+def _of_persons(
     lake: Lake,
     inputs: FeatureInputs,
     persons: Persons,
@@ -79,7 +111,9 @@ def _features(
     settings: Settings,
     most: int | None,
     used: ExitStack,
-) -> ir.Table:
+) -> _PersonTables:
+    """The inputs by person, of those drawn if there are more than `most`."""
+
     def hold(table: ir.Table) -> ir.Table:
         return used.enter_context(lake.engine.held(table))
 
@@ -89,35 +123,30 @@ def _features(
     customer_days = persons.customer_days(inputs.customer_days, days[0])
     transactions = persons.rows(inputs.transactions, days[0])
     contacts = persons.contacts(inputs.campaign_contacts, days[0])
-    drawn = _drawn(customer_days, contacts, customers, days, settings.seed, most, hold) if most else None
-    if drawn is None:
-        return customer_features(customer_days, transactions, inputs.products, customers, contacts, days, hold)
+    tables = _PersonTables(customer_days, transactions, inputs.products, customers, contacts, None, 1)
+    if len(days) == 1 and most is None:
+        return tables
+    first_seen = hold(_first_seen(customer_days, contacts, customers))
+    known = first_seen.count().to_pyarrow().as_py()
+    counted = min(known, most) if most else known
+    tables = replace(tables, days_at_once=max(1, CUSTOMER_DAYS_AT_ONCE // max(1, counted)))
+    if counted == known:
+        return tables
+    drawn = hold(drawn_by_day(first_seen, days, counted, settings.seed))
     ever = hold(drawn.select("customer_id").distinct())
-    rows = customer_features(
-        customer_days.semi_join(ever, "customer_id"),
-        transactions.semi_join(ever, "customer_id"),
-        inputs.products,
-        customers.semi_join(ever, "customer_id"),
-        contacts.semi_join(ever, "customer_id"),
-        days,
-        hold,
+    columns = ("customer_id", "product_id", "day", "amount", "is_return")
+    return replace(
+        tables,
+        customer_days=hold(customer_days.semi_join(ever, "customer_id")),
+        transactions=hold(transactions.semi_join(ever, "customer_id").select(columns)),
+        customers=customers.semi_join(ever, "customer_id"),
+        contacts=contacts.semi_join(ever, "customer_id"),
+        drawn=drawn,
     )
-    return rows.semi_join(drawn, ["as_of", "customer_id"]).order_by("as_of", "customer_id")
 
 
-def _drawn(
-    customer_days: ir.Table,
-    contacts: ir.Table,
-    customers: ir.Table,
-    days: Sequence[date],
-    seed: int,
-    most: int,
-    hold: Hold,
-) -> ir.Table | None:
-    """Whom each day draws; None where all that are known are few enough."""
+def _first_seen(customer_days: ir.Table, contacts: ir.Table, customers: ir.Table) -> ir.Table:
+    """The first day that each customer is known on: it ordered, was contacted, or has a version."""
     dated = [rows.select("customer_id", rows["day"].cast("date").name("day")) for rows in (customer_days, contacts)]
     seen = union([*dated, customers.select("customer_id", day=VALID_FROM.name)])
-    first_seen = hold(seen.group_by("customer_id").aggregate(day=seen.day.min()))
-    if first_seen.count().to_pyarrow().as_py() <= most:
-        return None
-    return hold(drawn_by_day(first_seen, days, most, seed))
+    return seen.group_by("customer_id").aggregate(day=seen.day.min())
