@@ -1,11 +1,12 @@
 """Which customers models learn from."""
 
 import hashlib
+from datetime import date
 
 import ibis
 import pytest
 
-from crm_assets.mining.samples import as_floats, digest, sample_customers
+from crm_assets.mining.samples import as_floats, digest, drawn_by_day, sample_customers
 
 CUSTOMERS = [f"c{number}" for number in range(40)]
 
@@ -47,6 +48,14 @@ def test_whoever_is_drawn_among_many_is_drawn_among_fewer():
     assert drawn(rows(CUSTOMERS), 5) <= drawn(rows(CUSTOMERS), 10)
     few = CUSTOMERS[:20]
     assert drawn(rows(CUSTOMERS), 10) & set(few) <= drawn(rows(few), 10)
+
+
+def test_a_day_draws_among_those_known_by_then():
+    first, second = date(2024, 1, 1), date(2024, 1, 2)
+    seen = [{"customer_id": name, "day": first if n < 3 else second} for n, name in enumerate(CUSTOMERS)]
+    found = drawn_by_day(ibis.memtable(seen), [second, first], 5, 1).to_pandas()
+    by_day = found.groupby("as_of")["customer_id"].agg(set)
+    assert by_day.tolist() == [set(CUSTOMERS[:3]), drawn(rows(CUSTOMERS), 5)]
 
 
 @pytest.mark.parametrize(("texts", "expected"), [(["a", None], "a\x1f"), ([None, None], "\x1f"), (["", "b"], "\x1fb")])
