@@ -3,6 +3,7 @@
 Belongs here: which partitions an asset reads and writes, and what the UI shows of them. Not here: files (`layout.py`).
 """
 
+import time
 from collections.abc import Mapping, Sequence, Sized
 from datetime import date
 from functools import partial
@@ -32,6 +33,9 @@ MADE_WITH = "made with"
 
 DELIVERY_SEPARATOR = "--"
 
+DELIVERED_LAYERS = (RAW_LAYER, "validated", "quality")
+"""Layers that say when something came; tables of the others say what they were made from, so they bear another time."""
+
 
 class LakeIOManager(dg.IOManager):
     """Reads and writes assets whose key is `[layer, table]`.
@@ -44,12 +48,14 @@ class LakeIOManager(dg.IOManager):
     def __init__(self, lake: Lake, warehouse: Warehouse) -> None:
         self.lake = lake
         self.warehouse = warehouse
+        self._began: tuple[object, int] | None = None
 
     def load_input(self, context: dg.InputContext) -> Any:
         """The rows of the upstream partitions that the run needs."""
         import pandas as pd
         import pyarrow as pa
 
+        self._began_ns(context, context.step_context.run_id)
         layer, name = context.asset_key.path
         everything = not context.has_asset_partitions or ALL_PARTITIONS in (context.definition_metadata or {})
         keys = None if everything else context.asset_partition_keys
@@ -74,7 +80,9 @@ class LakeIOManager(dg.IOManager):
             table = obj if isinstance(obj, ir.Table) else ibis.memtable(obj, schema=_given_schema(obj, contract))
             note = context.output_metadata.get(MADE_WITH)
             text = str(note.value) if note else None
-            written = self.lake.write(layer, contract, table, _partitions(contract, keys), text)
+            # What is delivered while an asset is made must find it older, whether it was read or not.
+            made_ns = None if layer in DELIVERED_LAYERS else self._began_ns(context, context.run_id)
+            written = self.lake.write(layer, contract, table, _partitions(contract, keys), text, made_ns)
             if written.created or not self.warehouse.is_current():
                 self.warehouse.publish([(layer, contract)])
         metadata: dict[str, Any] = {
@@ -87,6 +95,13 @@ class LakeIOManager(dg.IOManager):
                 metadata |= _lineage(obj)
             metadata |= _preview(written)
         context.add_output_metadata(metadata)
+
+    def _began_ns(self, context: dg.InputContext | dg.OutputContext, run_id: str) -> int:
+        """When the step began to read what it needs, nanoseconds since 1970."""
+        step = run_id, context.op_def.name
+        if self._began is None or self._began[0] != step:
+            self._began = step, time.time_ns()
+        return self._began[1]
 
     def _write_raw(self, name: str, tables: Mapping[str, ir.Table], keys: Sequence[str]) -> Written:
         parts = []

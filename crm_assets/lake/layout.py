@@ -9,6 +9,7 @@ nothing half-written. A partition that was written and has no rows is a folder w
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ class Lake:
         return sorted(tuple(part.split("=", 1)[1] for part in folder.parts[-depth:]) for folder in folders)
 
     def written_ns(self, layer: str, contract: Table) -> dict[Partition, int]:
-        """When each partition was last written, nanoseconds since 1970; `()` stands for a table without partitions."""
+        """When each partition was last made, nanoseconds since 1970; `()` stands for a table without partitions."""
         places = {
             part: self._place_of(layer, contract, part)
             for part in (self.partitions(layer, contract) if contract.partition_by else [()])
@@ -129,6 +130,7 @@ class Lake:
         table: ir.Table | None,
         partitions: Sequence[Partition],
         note: str | None = None,
+        made_ns: int | None = None,
     ) -> Written:
         """Replace `partitions` of a table by the rows of a lazy table, each atomically.
 
@@ -138,6 +140,7 @@ class Lake:
             table: The new rows; None for none.
             partitions: The partitions to replace, `[()]` for a table without; those without rows become empty.
             note: Of a table without partitions, text that is kept with the rows, such as what they were made with.
+            made_ns: When that which the rows are made from began to be read; now by default. `written_ns` tells it.
 
         Raises:
             LakeError: `table` has other columns than the contract, or rows outside `partitions`.
@@ -158,7 +161,7 @@ class Lake:
                     found = _write_many(engine, conformed, contract, staging, order)
             if outside := sorted(set(found) - set(partitions), key=str):
                 raise LakeError(f"{layer}.{contract.name}: rows outside the partitions asked for: {outside[:5]}")
-            placed = [self._place(layer, contract, part, found.get(part), staging) for part in partitions]
+            placed = [self._place(layer, contract, part, found.get(part), staging, made_ns) for part in partitions]
         return _written(placed, created)
 
     def write_as_is(self, layer: str, contract: Table, table: ir.Table, partition: Partition) -> Written:
@@ -195,20 +198,28 @@ class Lake:
             yield self.engine.scan(str(staging / PART), {})
 
     def _place(
-        self, layer: str, contract: Table, partition: Partition, staged: Path | None, staging: Path
+        self,
+        layer: str,
+        contract: Table,
+        partition: Partition,
+        staged: Path | None,
+        staging: Path,
+        made_ns: int | None = None,
     ) -> Path | None:
         folder = self._place_of(layer, contract, partition)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / PART
+        made = made_ns or time.time_ns()
         if staged is None and not target.exists():
             # That it was written just now can only be told from the folder.
-            os.utime(folder)
+            os.utime(folder, ns=(made, made))
             return None
         if staged is None:
             # A reader may already have listed the file, so it is emptied rather than removed.
             columns = [name for name in contract.by_name if name not in contract.partition_by]
             empty = _conform(self.engine.empty(contract.schema), contract).select(*columns)
             staged = _write_one(self.engine.local, empty, staging / f"{uuid.uuid4().hex}.parquet", [])
+        os.utime(staged, ns=(made, made))
         os.replace(staged, target)
         return target
 

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from crm_assets.assets.clean import every_delivery
+from crm_assets.contracts.canonical import TRANSACTIONS
 from crm_assets.contracts.registry import contract_of
 from crm_assets.lake.io_manager import LakeIOManager, read_partitions, table_schema
 from crm_assets.lake.layout import LakeError
@@ -311,3 +313,28 @@ def test_the_schema_shown_in_the_ui_is_the_contract_s():
     assert columns["email"].constraints.nullable
     assert columns["email"].tags == {"personal": ""}
     assert [column.name for column in table_schema(REJECTED).columns] == list(REJECTED.by_name)
+
+
+@pytest.mark.parametrize("orders", [["o1"], []], ids=["rows", "no rows"])
+def test_what_is_delivered_while_days_are_cleaned_finds_them_older(run, lake, orders):
+    validated = contract_of("validated", "transactions")
+    day = "2024-01-02"
+
+    def deliver(name):
+        rows = ibis.memtable(pa.Table.from_pylist([], schema=validated.schema.to_pyarrow()))
+        lake.write("validated", validated, rows, [("crm", name)])
+        return lake.written_ns("validated", validated)["crm", name]
+
+    before = deliver("2024-01-01")
+
+    @dg.asset(key=["clean", "transactions"], ins={"rows": every_delivery(TRANSACTIONS)}, partitions_def=DAYS)
+    def cleaned(rows: ir.Table) -> ir.Table:
+        deliver("2024-01-02")
+        return ibis.memtable(
+            pa.Table.from_pylist([sale(name, date(2024, 1, 2)) for name in orders], SALES.schema.to_pyarrow())
+        )
+
+    delivered = dg.AssetSpec(["validated", "transactions"], partitions_def=DELIVERIES)
+    run(cleaned, delivered, first=day, selection=[cleaned])
+    made = lake.written_ns("clean", SALES)[day,]
+    assert before < made < lake.written_ns("validated", validated)["crm", "2024-01-02"]
