@@ -4,14 +4,25 @@ Belongs here: assets and days of the runs of `ingest` and `clean`. Not here: com
 (`landing.py`), starting runs (`sensors.py`, `runs.py`).
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
 
+from crm_assets.assets.identity import persons_made_with
 from crm_assets.assets.ingest import ingesting_assets
-from crm_assets.automation.landing import day_ranges, rows_of_days, stale_days, stale_dimensions, tables_of_deliveries
+from crm_assets.automation.landing import (
+    day_ranges,
+    modified_ns,
+    newest_ingestion_ns,
+    rows_of_days,
+    stale_days,
+    stale_dimensions,
+    tables_of_deliveries,
+)
+from crm_assets.contracts.registry import contract_of
 from crm_assets.lake.layout import Lake
 from crm_assets.partitions import last_day
 from crm_assets.settings import Settings
@@ -70,6 +81,24 @@ def _assets_of(tables: Iterable[str]) -> list[dg.AssetKey]:
     names = sorted(tables)
     profiles = [["profile", "customer_days"]] if "transactions" in names else []
     return [dg.AssetKey(key) for key in (*(["clean", name] for name in names), *profiles)]
+
+
+def run_key(work: Work, settings: Settings, lake: Lake) -> str:
+    """A key for the run of some work, which is new once there is something new to make it from or a part of it was made.
+
+    A run that failed on its data is therefore not asked for again as it is, and one that was killed on its way is.
+    """
+    state: list[object] = [newest_ingestion_ns(lake), persons_made_with(settings)]
+    state += [modified_ns(path) for path in (settings.identity_pairs, settings.identity_truth)]
+    for layer, name in (key.path for key in work.assets if key.path[0] != "models"):
+        made = lake.written_ns(layer, contract_of(layer, name))
+        state.append(sorted((part, at) for part, at in made.items() if not part or _within(work.days, part[0])))
+    name = ":".join(map(str, work.days or ["dimensions"]))
+    return f"{name}:{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}"
+
+
+def _within(span: Span | None, day: str) -> bool:
+    return span is not None and str(span[0]) <= day <= str(span[1])
 
 
 def joined(spans: Mapping[Span, set[str]], rows: RowsOfDays) -> list[tuple[Span, set[str]]]:

@@ -6,6 +6,7 @@ Belongs here: comparing the exports folder with the lake. Not here: starting run
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 from crm_assets.assets.identity import IDENTITY_ASSETS, persons_made_with
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
@@ -143,10 +144,14 @@ def stale_identity(settings: Settings, lake: Lake) -> bool:
     """Whether people decided on pairs or labelled persons, or a setting changed, after persons were last found."""
     members = contract_of("profile", "identity_members")
     found = lake.written_ns("profile", members).get((), -1)
-    paths = [path for path in (settings.identity_pairs, settings.identity_truth) if path.exists()]
-    if any(path.stat().st_mtime_ns > found for path in paths):
+    if any(modified_ns(path) > found for path in (settings.identity_pairs, settings.identity_truth)):
         return True
     return found >= 0 and lake.note("profile", members) != persons_made_with(settings)
+
+
+def modified_ns(path: Path) -> int:
+    """When a file was last changed, nanoseconds since 1970; -1 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else -1
 
 
 def rows_of_days(lake: Lake) -> dict[str, dict[date, int]]:

@@ -11,7 +11,7 @@ from datetime import date
 import dagster as dg
 
 from crm_assets.automation.alerts import run_failed
-from crm_assets.automation.due import due_cleaning, due_ingestion
+from crm_assets.automation.due import due_cleaning, due_ingestion, run_key
 from crm_assets.automation.jobs import clean, ingest
 from crm_assets.automation.landing import (
     landed_deliveries,
@@ -60,9 +60,9 @@ def exports_landed(
     requests = []
     for batch in chosen:
         for keys in neighbours([found.delivery.key for found in batch], [*known, *added]):
-            run_key = new_run_key(context.instance, [waiting[key] for key in keys])
-            memory |= {key: memory[key].requested(run_key) for key in keys}
-            requests.append(_ingestion(run_key, keys, due_ingestion(settings, lake.local, keys)))
+            asked = new_run_key(context.instance, [waiting[key] for key in keys])
+            memory |= {key: memory[key].requested(asked) for key in keys}
+            requests.append(_ingestion(asked, keys, due_ingestion(settings, lake.local, keys)))
     if failed:
         context.log.warning(_failed(failed))
     return dg.SensorResult(
@@ -84,14 +84,13 @@ def delivery_ingested(
     """
     if unfinished_runs(context.instance, ingest.name, clean.name):
         return dg.SensorResult(skip_reason=dg.SkipReason("deliveries are being ingested or cleaned"))
-    ingested = newest_ingestion_ns(lake)
     requests = [
         dg.RunRequest(
-            run_key=f"{':'.join(map(str, work.days or ['dimensions']))}:{ingested}",
+            run_key=run_key(work, settings, lake.local),
             tags=range_tags(*work.days) if work.days else {},
             asset_selection=list(work.assets),
         )
-        for work in (due_cleaning(settings, lake.local) if ingested else [])
+        for work in (due_cleaning(settings, lake.local) if newest_ingestion_ns(lake) else [])
     ]
     if requests:
         return dg.SensorResult(run_requests=requests)

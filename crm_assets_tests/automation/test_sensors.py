@@ -317,6 +317,26 @@ def test_a_delivery_of_customers_alone_asks_for_the_dimensions(cleaned, instance
     assert request.partition_key is None
 
 
+def test_what_a_killed_run_left_is_asked_for_again_and_what_failed_as_it_is_is_not(cleaned, instance) -> None:
+    write_again(cleaned, "validated", "customers")
+    (request,) = look_at_days(cleaned, instance).run_requests
+    (same,) = look_at_days(cleaned, instance).run_requests
+    assert same.run_key == request.run_key
+    write_again(cleaned, "clean", "customers")
+    (rest,) = look_at_days(cleaned, instance).run_requests
+    assert dg.AssetKey(["profile", "customers"]) in rest.asset_selection
+    assert rest.run_key != request.run_key
+
+
+def test_each_decision_on_a_pair_asks_for_persons_anew(cleaned, instance) -> None:
+    keys = set()
+    for number in range(2):
+        cleaned.identity_pairs.write_text("customer_id_a,customer_id_b,decision,decided_on\n" * (number + 1), "utf-8")
+        (request,) = look_at_days(cleaned, instance).run_requests
+        keys.add(request.run_key)
+    assert len(keys) == 2
+
+
 @dg.job(name="ingest")
 def _ingest() -> None:
     """A job without steps, to have a run of."""
