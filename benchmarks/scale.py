@@ -62,6 +62,7 @@ class Size:
 
     lines: int
     customers: int
+    memory_limit: str
     whole: Measured
     more: list[Measured] = field(default_factory=list)
     written: Counter[str] = field(default_factory=Counter)
@@ -72,14 +73,19 @@ def main() -> None:
     """Measure every size and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 10_000_000], help="order lines, about")
+    parser.add_argument(
+        "--memory-limit", nargs="+", default=["1200MB"], help="the engine's limit at each size, or at all"
+    )
     parser.add_argument("--home", type=Path, help="a folder for the workspaces (default: a temporary one)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        sizes = [measure((arguments.home or Path(temporary)) / str(lines), lines) for lines in arguments.lines]
+        limits = arguments.memory_limit * (len(arguments.lines) if len(arguments.memory_limit) == 1 else 1)
+        home = arguments.home or Path(temporary)
+        sizes = [measure(home / str(lines), lines, limit) for lines, limit in zip(arguments.lines, limits, strict=True)]
     report(sizes)
 
 
-def measure(home: Path, lines: int) -> Size:
+def measure(home: Path, lines: int, memory_limit: str) -> Size:
     """Run the pipeline at one size, then day by day."""
     customers = lines // scaled_exports.LINES_A_CUSTOMER
     print(f"making about {lines:,} order lines ...", file=sys.stderr, flush=True)
@@ -89,9 +95,9 @@ def measure(home: Path, lines: int) -> Size:
     later = [demo.HISTORY_ENDS + timedelta(days=number) for number in range(1, DAYS + 1)]
     for day in later:
         _folder(home, day).rename(waiting / day.isoformat())
-    write_settings(home, end_date=demo.LAST_DAY)
+    write_settings(home, end_date=demo.LAST_DAY, memory_limit=memory_limit)
     print(f"running {made:,} order lines ...", file=sys.stderr, flush=True)
-    size = Size(made, customers, run(home, demo.HISTORY_ENDS))
+    size = Size(made, customers, memory_limit, run(home, demo.HISTORY_ENDS))
     for day in later:
         (waiting / day.isoformat()).rename(_folder(home, day))
         print(f"running {day} ...", file=sys.stderr, flush=True)
@@ -99,7 +105,7 @@ def measure(home: Path, lines: int) -> Size:
     for path in (home / "lake").rglob("*.parquet"):
         layer, table = path.relative_to(home / "lake").parts[:2]
         size.written[f"{layer}/{table}"] += path.stat().st_size
-    size.floors = {step: floor(home, *reads) for step, reads in FLOORS.items()}
+    size.floors = {step: floor(home, memory_limit, *reads) for step, reads in FLOORS.items()}
     return size
 
 
@@ -165,11 +171,11 @@ def _spans(home: Path, since: float) -> list[tuple[str, float, float]]:
     return spans
 
 
-def floor(home: Path, table: str, columns: str | None) -> float:
+def floor(home: Path, memory_limit: str, table: str, columns: str | None) -> float:
     """Seconds in which the engine, started anew with the pipeline's limits, reads these columns once."""
     query = f"""
 import duckdb, time
-with duckdb.connect(config={{'memory_limit': '1200MB', 'threads': {os.cpu_count()}}}) as c:
+with duckdb.connect(config={{'memory_limit': '{memory_limit}', 'threads': {os.cpu_count()}}}) as c:
     start = time.perf_counter()
     rows = c.sql("SELECT {columns or "*"} FROM read_parquet('{home}/lake/{table}/**/*.parquet', hive_partitioning = true, union_by_name = true)")
     c.sql("SELECT " + ", ".join(f"bit_xor(hash({{name}}))" for name in rows.columns) + " FROM rows").fetchall()
@@ -181,13 +187,13 @@ with duckdb.connect(config={{'memory_limit': '1200MB', 'threads': {os.cpu_count(
 def report(sizes: list[Size]) -> None:
     """Print the tables as markdown."""
     print(
-        "| order lines | customers | wall | processor | peak memory | outside of steps | lake | one more day | of the rebuild |"
+        "| order lines | customers | memory_limit | wall | processor | peak memory | outside of steps | lake | one more day | of the rebuild |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for size in sizes:
         more = min(day.wall for day in size.more)
         print(
-            f"| {size.lines:,} | {size.customers:,} | {size.whole.wall:,.0f} s | {size.whole.processor:,.0f} s "
+            f"| {size.lines:,} | {size.customers:,} | {size.memory_limit} | {size.whole.wall:,.0f} s | {size.whole.processor:,.0f} s "
             f"| {size.whole.peak / 1e9:.2f} GB | {size.whole.outside_steps / size.whole.wall:.1%} "
             f"| {size.written.total() / 1e9:.2f} GB | {more:,.1f} s | {more / size.whole.wall:.1%} |"
         )
