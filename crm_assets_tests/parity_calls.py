@@ -36,7 +36,7 @@ from crm_assets.mining.persons import Persons
 from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
-from crm_assets.mining.samples import as_floats, bounded, sample_customers
+from crm_assets.mining.samples import as_floats, bounded, drawn_by_day, sample_customers
 from crm_assets.mining.segments import customer_segments
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
 from crm_assets.mining.value_measures import later_spend, value_measures
@@ -68,6 +68,11 @@ _FEATURES = ("customer_days", "clean_transactions", "clean_products", "clean_cus
 def hold(table: ir.Table) -> ir.Table:
     """As assets hold tables: without, an engine may compute a table as often as it is used."""
     return table.cache()
+
+
+def _first_days(t: Read) -> ir.Table:
+    lines = t("clean_transactions").filter(ibis._.customer_id.notnull())
+    return lines.group_by("customer_id").aggregate(day=lines.day.min())
 
 
 CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
@@ -217,6 +222,7 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     rfm_measures: lambda t: iter([rfm_measures(t("customer_days"), day) for day in (date(2024, 4, 7), LAST_DAY)]),
     rfm_cuts: lambda t: iter([rfm_cuts(t("measures")), rfm_cuts(t("measures").limit(0))]),
     rfm_scores: lambda t: iter([rfm_scores(t("measures"), t("cuts")), rfm_scores(t("measures"), t("cuts").limit(0))]),
+    drawn_by_day: lambda t: iter([drawn_by_day(_first_days(t), MONTH_ENDS, 7, 1)]),
     sample_customers: lambda t: iter(
         [sample_customers(t("clean_transactions").filter(ibis._.customer_id.notnull()), most, 1) for most in (7, 1000)]
     ),
