@@ -52,6 +52,7 @@ bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/large_csv.py
 	$(BIN)/python benchmarks/increment.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/customer_value.py
 	$(BIN)/python benchmarks/lifecycle.py data
 
