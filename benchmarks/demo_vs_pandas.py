@@ -111,7 +111,7 @@ def _prepare(home: Path) -> None:
     from crm_assets import demo
     from crm_assets.contracts.features import WINDOWS
     from crm_assets.definitions import lake_of
-    from crm_assets.mining import churn, churn_training, cross_sell
+    from crm_assets.mining import churn, classifiers, cross_sell
     from crm_assets.settings import load_settings
 
     settings = load_settings(home)
@@ -123,9 +123,9 @@ def _prepare(home: Path) -> None:
         "windows": WINDOWS,
         "seed": settings.seed,
         "churn_features": churn.CHURN_FEATURES,
-        "lightgbm": churn_training._LIGHTGBM,
-        "rounds": churn_training._ROUNDS,
-        "bags": churn_training._BAGS,
+        "lightgbm": {name: value for name, value in classifiers.parameters("lightgbm").items() if name != "rounds"},
+        "rounds": classifiers.parameters("lightgbm")["rounds"],
+        "bags": 1,
         "horizon_days": settings.churn_horizon_days,
         "active_days": settings.churn_active_days,
         "minimum_support": dict(cross_sell.MINIMUM_SUPPORT),

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     training_customers: int = Field(
         25_000, ge=100, description="Most customers whose features of training days are kept for the models."
     )
+    screening_rows: int = Field(
+        10_000, ge=1_000, description="Most rows that candidates which seldom win are tried on first."
+    )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")

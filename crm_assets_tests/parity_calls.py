@@ -21,7 +21,7 @@ from crm_assets.mining.behaviour_cohorts import cohorts
 from crm_assets.mining.behaviour_repeats import order_gaps, repeat_curves
 from crm_assets.mining.behaviour_sales import newest_categories, sales
 from crm_assets.mining.category_features import category_features
-from crm_assets.mining.churn import churn_labels
+from crm_assets.mining.churn import churn_labels, order_histories
 from crm_assets.mining.churn_performance import realised_outcomes
 from crm_assets.mining.cleaning import clean_dimension, clean_events, flag_outliers, normalise, valid_on
 from crm_assets.mining.cross_sell import basket_items, cross_sell_rules
@@ -173,6 +173,9 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     repeat_curves: lambda t: iter([repeat_curves(t("customer_days"), LAST_DAY)]),
     order_gaps: lambda t: iter([order_gaps(t("customer_days"), day) for day in (MONTH_ENDS[1], LAST_DAY)]),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
+    order_histories: lambda t: iter(
+        [order_histories(customer_features(*map(t, _FEATURES), MONTH_ENDS, hold), MONTH_ENDS[1:], 1000, 1)]
+    ),
     realised_outcomes: lambda t: iter(
         [
             realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60),

@@ -6,7 +6,7 @@ Belongs here: one asset per model, with its leaderboard and plots. Not here: sco
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import ibis
@@ -125,6 +125,7 @@ def churn_model(
         for month in run_days(context)
     }
     models, leaderboards = {}, []
+    histories = _histories(training_features, months_days, settings)
     for month, (features, labels) in _training_rows(
         training_features, customer_days, persons, months_days, settings, lake
     ):
@@ -132,21 +133,50 @@ def churn_model(
             features,
             labels,
             month,
+            histories=histories,
+            screening_rows=settings.screening_rows,
             horizon_days=settings.churn_horizon_days,
             active_days=settings.churn_active_days,
             seed=settings.seed,
             threads=settings.threads,
         )
         context.log.info("churn model for %s: %s", month, trained.message)
-        card = trained.model.card if trained.model else {"model": "churn", "needs": trained.message}
-        models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, card)
+        models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, trained.card)
         leaderboards.append(trained.leaderboard.assign(trained_for=month, month=month))
     yield dg.Output(
         models,
         "model",
-        metadata={"choice": card.get("choice", card.get("needs")), **_importance_plot(trained.model)},
+        metadata={"choice": trained.message, **card_metadata(trained.card), **_importance_plot(trained.model)},
     )
     yield dg.Output(pd.concat(leaderboards), "leaderboard")
+
+
+def card_metadata(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What the UI shows of a card beside the whole of it: the grade, the data and the candidates' figures."""
+    import pandas as pd
+
+    if "figures" not in card:
+        return {}
+    figures = pd.DataFrame(card["figures"]).T.rename_axis("candidate").reset_index()
+    days = card["training_days"]
+    return {
+        "grade": card["grade"]["grade"],
+        "trained on": f"{card['rows']} rows of {days[0]} to {days[-1]}, known by {card['labels_end']}",
+        "missing": card["missing"],
+        "figures": dg.MetadataValue.md(figures.to_markdown(index=False, floatfmt=".3f")),
+    }
+
+
+def _histories(
+    training_features: ir.Table, months_days: Mapping[date, list[date]], settings: Settings
+) -> "pd.DataFrame | None":
+    """Order histories of the training days, for the order process."""
+    from crm_assets.mining.churn import order_histories
+
+    every_day = sorted({day for wanted in months_days.values() for day in wanted})
+    if not every_day:
+        return None
+    return order_histories(training_features, every_day, settings.training_rows, settings.seed).to_pandas()
 
 
 def _importance_plot(model: "ChurnModel | None") -> dict[str, dg.MarkdownMetadataValue]:

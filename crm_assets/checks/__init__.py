@@ -10,6 +10,7 @@ from crm_assets.checks.contract import contract_checks
 from crm_assets.checks.deletions import deletions
 from crm_assets.checks.drift import drift_checks
 from crm_assets.checks.gates import gate_checks
+from crm_assets.checks.leaks import leak_checks
 from crm_assets.checks.quarantine import quarantine
 from crm_assets.checks.references import reference_checks
 
@@ -24,4 +25,5 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
         *drift_checks,
         deletions,
         *gate_checks,
+        *leak_checks,
     ]

@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 
 from crm_assets.contracts.churn import RISK_BANDS
 from crm_assets.contracts.features import WINDOWS, windowed
-from crm_assets.mining.churn_reasons import label, reasons
+from crm_assets.mining.calibration import calibrated
+from crm_assets.mining.churn_reasons import label, reasons, theme
+from crm_assets.mining.classifiers import HIDDEN, contributions, importance, raw_scores
+from crm_assets.mining.explaining import lowered_by_theme
+from crm_assets.mining.samples import bounded
 
 HORIZON_DAYS = 30
 """A customer churned who places no order in this many days after the as_of day."""
@@ -84,7 +88,7 @@ CHURN_FEATURES = (
 """Columns of `customer_features` the models read, no demographics. Longer windows grow with a young history."""
 
 _FOR_PACE_ONLY = ("order_days", "tenure_days")
-"""Grow as the history does, so models see them only as a pace."""
+"""Grow as the history does, so learners see them only as a pace; the order process reads them as they are."""
 
 _PAUSED = ("gap_mean", "gap_mean_3", "gap_mean_5", "gap_mean_10", "gap_longest", "gap_longest_recent")
 
@@ -95,12 +99,13 @@ class ChurnModel:
 
     Attributes:
         model_id: Names the model in scores.
-        champion: `lightgbm`, `logistic` or `recency`.
-        estimator: What the champion needs: booster texts, coefficients, or nothing.
-        calibration: From raw score to probability, see `calibrated`.
+        champion: One of `classifiers.LEARNERS`, `bg_nbd` or `recency`.
+        estimator: What the champion needs, as `classifiers` gives it.
+        calibration: From raw score to probability, see `calibration.calibrated`.
         typical: Median of each feature over the training rows, quoted in reasons.
         card: Data window, training days, figures, features, versions, seed and limits.
         features: Columns the model reads, in order.
+        reference: What features and scores looked like when it was trained, see `drift.reference_of`.
     """
 
     model_id: str
@@ -110,6 +115,7 @@ class ChurnModel:
     typical: dict[str, float | None]
     card: dict[str, Any]
     features: tuple[str, ...] = field(default=CHURN_FEATURES)
+    reference: dict[str, Any] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
         """The model as plain dicts, lists, numbers and strings, for `skops.io.dump` or JSON."""
@@ -186,6 +192,38 @@ def churn_labels(
     return active.select("as_of", "customer_id", churned=active.later == 0).order_by(["as_of", "customer_id"])
 
 
+def order_histories(features: ir.Table, as_of_days: Sequence[date], most: int, seed: int) -> ir.Table:
+    """What the order process is fitted to: how often customers with alike histories stand in the features of some days.
+
+    All customers who ever ordered count, not the active ones only, or it would learn that nobody leaves.
+
+    Args:
+        features: rows of `customer_features`.
+        as_of_days: days to fit as of.
+        most: most rows; beyond, customers are drawn.
+        seed: of the draw.
+
+    Returns:
+        as_of, frequency (days with an order after the first one), recency (days from the first order to the last one), age
+        (days from the first order to as_of), customers (how many), in this order.
+
+    Raises:
+        ValueError: without any as_of day.
+    """
+    if not as_of_days:
+        raise ValueError("order_histories needs at least one as_of day")
+    known = features.filter(features.as_of.isin(sorted(set(as_of_days))), features.order_days > 0)
+    known = bounded(known, most, len(set(as_of_days)), seed)
+    read = known.select(
+        "as_of",
+        frequency=known.order_days - 1,
+        recency=known.tenure_days - known.recency_days,
+        age=known.tenure_days,
+    )
+    key = ["as_of", "frequency", "recency", "age"]
+    return read.group_by(key).agg(customers=read.count()).order_by(key)
+
+
 def score_churn(
     model: ChurnModel, features: pd.DataFrame, active_days: int = ACTIVE_DAYS, threads: int = 2
 ) -> pd.DataFrame:
@@ -214,14 +252,21 @@ def score_churn(
     if active.empty:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
     inputs = feature_matrix(active, model.features)
-    probability = calibrated(model.calibration, raw_scores(model.champion, model.estimator, inputs, threads))
+
+    def score(rows: pd.DataFrame) -> NDArray[np.float64]:
+        return raw_scores(model.estimator, rows, threads)
+
+    raw = score(inputs)
+    probability = calibrated(model.calibration, raw)
+    moved = contributions(model.estimator, inputs, model.typical, threads)
+    lowered = lowered_by_theme(score, raw, inputs, model.typical, theme)
     return pd.DataFrame(
         {
             "as_of": active["as_of"],
             "customer_id": active["customer_id"],
             "churn_probability": probability,
             "risk_band": risk_bands(probability),
-            "reasons": reasons(inputs, contributions(model, inputs, threads), model.typical),
+            "reasons": reasons(inputs, moved, lowered, model.typical),
             "model_id": model.model_id,
         }
     )
@@ -237,7 +282,7 @@ def feature_matrix(features: pd.DataFrame, names: Sequence[str] = CHURN_FEATURES
 
     A pause counts by how long the customer usually pauses: days since the last order over each usual gap, and beyond the
     mean gap in deviations. Pace is days with an order per 30 days of history. Added constants keep short gaps and short
-    histories from giving extremes.
+    histories from giving extremes. Columns for the order process only have names that start with `_`.
     """
     columns = {name: pd.to_numeric(features[name]).astype("float64") for name in names}
     recency, tenure = columns["recency_days"], columns["tenure_days"] + 1
@@ -245,74 +290,13 @@ def feature_matrix(features: pd.DataFrame, names: Sequence[str] = CHURN_FEATURES
     related["recency_beyond_gap_mean"] = (recency - columns["gap_mean"]) / (columns["gap_deviation"] + 3)
     related["order_days_pace"] = (columns["order_days"] + 0.5) / (tenure + 20) * 30
     related["order_days_pace_90d"] = (columns["order_days_90d"] + 0.3) / (tenure.clip(upper=90) + 8) * 30
-    seen = {name: column for name, column in columns.items() if name not in _FOR_PACE_ONLY}
+    seen = {HIDDEN * (name in _FOR_PACE_ONLY) + name: column for name, column in columns.items()}
     return pd.DataFrame({**seen, **related}, index=features.index)
 
 
-def raw_scores(champion: str, estimator: Mapping[str, Any], inputs: pd.DataFrame, threads: int) -> NDArray[np.float64]:
-    """Uncalibrated scores, higher for more likely churn: log-odds, or days since the last order for the rule."""
-    if champion == "recency":
-        return inputs["recency_days"].to_numpy()
-    if champion == "logistic":
-        scaled = logistic_inputs(estimator, inputs)
-        return np.asarray(scaled @ np.asarray(estimator["coefficients"]) + estimator["intercept"])
-    count = useful_threads(len(inputs), threads)
-    raw = [booster.predict(inputs, raw_score=True, num_threads=count) for booster in _boosters(estimator)]
-    return np.asarray(np.mean(raw, axis=0))
-
-
-def contributions(model: ChurnModel, inputs: pd.DataFrame, threads: int) -> NDArray[np.float64]:
-    """How far each feature moves each customer's log-odds of churn: shape (customers, features).
-
-    SHAP values for LightGBM (Lundberg, Erion and Lee, 2018: TreeSHAP), coefficient times standardised value for logistic
-    regression, days beyond the typical recency for the rule.
-    """
-    if model.champion == "recency":
-        beyond = inputs["recency_days"].to_numpy() - (model.typical["recency_days"] or 0.0)
-        return np.outer(beyond, inputs.columns == "recency_days")
-    if model.champion == "logistic":
-        return logistic_inputs(model.estimator, inputs) * np.asarray(model.estimator["coefficients"])
-    count = useful_threads(len(inputs), threads)
-    parts = [booster.predict(inputs, pred_contrib=True, num_threads=count) for booster in _boosters(model.estimator)]
-    return np.asarray(np.mean(parts, axis=0))[:, :-1]
-
-
-def logistic_inputs(estimator: Mapping[str, Any], inputs: pd.DataFrame) -> NDArray[np.float64]:
-    """Features on a log scale where they only grow, nulls as the median, standardised."""
-    values = signed_log(inputs)
-    values = np.where(np.isnan(values), np.asarray(estimator["fill"]), values)
-    return np.asarray((values - np.asarray(estimator["mean"])) / np.asarray(estimator["scale"]))
-
-
-def signed_log(inputs: pd.DataFrame) -> NDArray[np.float64]:
-    """log(1 + |x|) with the sign of x: counts and amounts differ by factors, not by steps."""
-    values = inputs.to_numpy()
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
-
-
-def calibrated(calibration: Mapping[str, Any], raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities from raw scores: a logistic curve (Platt, 1999) or steps joined by lines (isotonic)."""
-    if calibration["kind"] == "sigmoid":
-        return np.asarray(1 / (1 + np.exp(-(calibration["slope"] * raw + calibration["intercept"]))))
-    return np.asarray(np.interp(raw, calibration["raw"], calibration["probability"]))
-
-
-def useful_threads(rows: int, threads: int) -> int:
-    """One thread per 5,000 rows: on fewer, threads wait for each other longer than they work."""
-    return max(1, min(threads, rows // 5_000))
-
-
 def feature_importance(model: ChurnModel) -> pd.DataFrame:
-    """What a LightGBM champion looks at: label, importance (total gain). No rows for any other champion."""
-    if model.champion == "lightgbm":
-        boosters = _boosters(model.estimator)
-        gain = np.sum([booster.feature_importance("gain") for booster in boosters], axis=0)
-        labels = [label(name) for name in boosters[0].feature_name()]
-        return pd.DataFrame({"label": labels, "importance": gain.astype("float64")})
-    return pd.DataFrame({"label": [], "importance": []})
-
-
-def _boosters(estimator: Mapping[str, Any]) -> list[Any]:
-    import lightgbm
-
-    return [lightgbm.Booster(model_str=text) for text in estimator["boosters"]]
+    """What a champion of trees looks at: label, importance (total gain). No rows for any other champion."""
+    gain = importance(model.estimator)
+    return pd.DataFrame(
+        {"label": [label(name) for name in gain], "importance": [float(value) for value in gain.values()]}
+    )

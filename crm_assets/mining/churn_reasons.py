@@ -2,9 +2,10 @@
 
 Belongs here: turning contributions of features into sentences. Not here: computing the contributions (`churn.py`).
 
-Windows of one measure say nearly the same, so contributions are added up by theme first. A reason is the strongest
-feature of a theme that raises churn, and no theme is named twice. Models weigh features together, so a feature may raise
-churn while its own value looks harmless; it is not quoted then, as its sentence would contradict the score.
+Windows of one measure say nearly the same, so they are weighed together, as a theme: a theme counts by how far the score
+falls when all its features are put back to the typical customer's (`explaining.py`). A reason is the strongest feature of
+a theme that raises churn, and no theme is named twice. Models weigh features together, so a feature may raise churn while
+its own value looks harmless; it is not quoted then, as its sentence would contradict the score.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crm_assets.contracts.features import FEATURE_LABELS
+from crm_assets.mining.explaining import themes_of
 
 REASON_COUNT = 3
 """Most reasons given per customer."""
@@ -61,22 +63,28 @@ _LABELS = {
 
 def label(feature: str) -> str:
     """A feature in plain words."""
+    feature = feature.removeprefix("_")
     return _LABELS.get(feature, feature.replace("_", " "))
 
 
 def theme(feature: str) -> str:
     """The theme a feature speaks of."""
+    feature = feature.removeprefix("_")
     return next((name for name, starts in _THEMES.items() if feature.startswith(starts)), "habit")
 
 
 def reasons(
-    inputs: pd.DataFrame, contributions: NDArray[np.float64], typical: Mapping[str, float | None]
+    inputs: pd.DataFrame,
+    contributions: NDArray[np.float64],
+    lowered: NDArray[np.float64],
+    typical: Mapping[str, float | None],
 ) -> list[list[str]]:
     """The reasons of each customer, the one that raises churn most first.
 
     Args:
         inputs: the features the model read, one row per customer, NaN for null.
-        contributions: what each of them adds to the log-odds of churn, same shape.
+        contributions: what each of them adds to the score, same shape; says which feature of a theme is quoted.
+        lowered: how far the score falls without each theme, as `explaining.lowered_by_theme` gives it.
         typical: median of each feature, quoted for comparison.
 
     Returns:
@@ -86,7 +94,7 @@ def reasons(
         return []
     columns = list(inputs.columns)
     themes = [theme(name) for name in columns]
-    names = list(dict.fromkeys(themes))
+    names = themes_of(columns, theme)
     member = np.array([[themed == name for name in names] for themed in themes])
     # What reads as a sign of leaving comes first; what only the model takes for one fills up.
     known = ~np.isnan(inputs.to_numpy()) & ~np.isin(columns, _UNQUOTED)
@@ -94,7 +102,7 @@ def reasons(
     best = np.stack([np.where(member[:, number], raising, 0.0).argmax(axis=1) for number in range(len(names))], axis=1)
     named = np.take_along_axis(raising, best, axis=1) > 0
     quoted = np.take_along_axis(_quotable(inputs, typical), best, axis=1)
-    weight = np.where(named, (contributions @ member.astype(float)) * np.where(quoted, 1.0, FILLING), 0.0)
+    weight = np.where(named & (lowered > 0), lowered * np.where(quoted, 1.0, FILLING), 0.0)
     order = np.argsort(-weight, axis=1, kind="stable")[:, :REASON_COUNT]
     # What a sentence may quote: the feature itself, and the pause it is told beside.
     features, chosen = np.take_along_axis(best, order, axis=1), np.take_along_axis(weight, order, axis=1) > 0
@@ -149,10 +157,10 @@ def sentence(feature: str, values: Mapping[str, float], typical: Mapping[str, fl
     """One feature of one customer in words, such as `Orders in the last 30 days: 1; typical is 4`."""
     if theme(feature) == "pause":
         return _pause(values, typical.get("recency_days"))
-    label = _LABELS.get(feature, feature.replace("_", " "))
+    words = label(feature)
     if feature.startswith("amount_slope"):
-        return f"{_FALLING} {label.removeprefix('trend of daily spend ')}"
-    text = f"{label[0].upper()}{label[1:]}: {_number(feature, values[feature])}"
+        return f"{_FALLING} {words.removeprefix('trend of daily spend ')}"
+    text = f"{words[0].upper()}{words[1:]}: {_number(feature, values[feature])}"
     usual = typical.get(feature)
     return text if usual is None else f"{text}; typical is {_number(feature, usual)}"
 

@@ -100,7 +100,10 @@ def interval(resampled: NDArray[np.float64], confidence: float = 0.95) -> tuple[
 
 
 def evaluate(
-    outcome: ArrayLike, probability: ArrayLike, weights: NDArray[np.float64] | None = None
+    outcome: ArrayLike,
+    probability: ArrayLike,
+    weights: NDArray[np.float64] | None = None,
+    only: str | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Every figure of `METRICS`, once per row of weights.
 
@@ -108,6 +111,7 @@ def evaluate(
         outcome: 0 or 1 per row.
         probability: of outcome 1, per row.
         weights: shape (resamples, rows); default one resample of ones.
+        only: the one figure that is wanted; ranking figures take scores of any unit.
 
     Raises:
         ValueError: when the rows hold only one outcome.
@@ -127,13 +131,14 @@ def evaluate(
     negative = np.add.reduceat(ranked, starts, axis=1) - positive
     # One thread for sums: the order of several would change the last digits.
     with np.errstate(divide="ignore", invalid="ignore"), threadpool_limits(limits=1, user_api="blas"):
-        return {
-            "auc": _roc_auc(positive, negative),
-            "pr_auc": _pr_auc(positive, negative),
-            "brier": weights @ (chance - truth) ** 2 / weights.sum(axis=1),
-            "ece": _calibration_error(truth, chance, weights),
-            "lift_at_10": _lift(positive, negative),
+        figures_of = {
+            "auc": lambda: _roc_auc(positive, negative),
+            "pr_auc": lambda: _pr_auc(positive, negative),
+            "brier": lambda: weights @ (chance - truth) ** 2 / weights.sum(axis=1),
+            "ece": lambda: _calibration_error(truth, chance, weights),
+            "lift_at_10": lambda: _lift(positive, negative),
         }
+        return {name: compute() for name, compute in figures_of.items() if only in (None, name)}
 
 
 def _roc_auc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.mining import churn_training
+from crm_assets.mining import classifiers
 from crm_assets.mining.churn import (
     ChurnModel,
     churn_labels,
@@ -18,9 +18,10 @@ from crm_assets.mining.churn import (
     score_churn,
     training_days,
 )
-from crm_assets.mining.churn_reasons import NOTHING, reasons
+from crm_assets.mining.churn_reasons import NOTHING, reasons, theme
 from crm_assets.mining.churn_training import train_churn
 from crm_assets.mining.customer_days import customer_days
+from crm_assets.mining.explaining import lowered_by_theme, themes_of
 from crm_assets.mining.model_metrics import evaluate, figures
 from crm_assets_tests.mining.feature_tables import churn_frames, line, transactions_table
 
@@ -99,9 +100,10 @@ def test_threads_change_nothing(frames, trained):
     assert train_churn(*frames, MONTH, threads=1).model == trained.model
 
 
-def test_threads_within_a_fit_change_nothing(frames, trained, monkeypatch):
-    monkeypatch.setattr(churn_training, "useful_threads", lambda rows, threads: threads)
-    assert train_churn(*frames, MONTH, threads=6).model == trained.model
+def test_threads_within_a_fit_change_nothing(frames, monkeypatch):
+    monkeypatch.setattr(classifiers, "useful_threads", lambda rows, threads: threads)
+    inputs, outcome = feature_matrix(frames[0]), frames[1]["churned"].to_numpy(float)
+    assert classifiers.fit("lightgbm", inputs, outcome, 0, 6) == classifiers.fit("lightgbm", inputs, outcome, 0, 1)
 
 
 def test_days_may_be_dates_or_timestamps(frames, trained):
@@ -139,7 +141,10 @@ def test_only_what_raises_churn_is_a_reason(frames):
     contributions[0, inputs.columns.get_loc("recency_days")] = 2
     contributions[0, inputs.columns.get_loc("orders_30d")] = 1
     contributions[1] = -1
-    assert reasons(inputs, contributions, typical) == [
+    lowered = np.full((2, len(themes_of(list(inputs.columns), theme))), -1.0)
+    lowered[0, themes_of(list(inputs.columns), theme).index("pause")] = 2
+    lowered[0, themes_of(list(inputs.columns), theme).index("orders")] = 1
+    assert reasons(inputs, contributions, lowered, typical) == [
         ["No order for 40 days; this customer's usual gap is 5 days", "Orders in the last 30 days: 1; typical is 4"],
         [NOTHING],
     ]
@@ -165,8 +170,56 @@ def test_figures_agree_with_scikit_learn_and_repeat():
     assert figures(truth, chance) == result
 
 
+def test_a_planted_leak_stops_the_model_and_is_named(frames):
+    features, labels = frames
+    known = labels.set_index(["as_of", "customer_id"])["churned"].astype(float)
+    leak = known.loc[list(zip(features["as_of"], features["customer_id"], strict=True))].to_numpy()
+    result = train_churn(features.assign(weekend_share=1 - leak), labels, MONTH)
+    assert result.model is None
+    assert result.leaks == {"weekend_share": 1.0}
+    assert result.message.startswith("stopped: weekend_share (AUC 1.000) alone tells who leaves")
+    nulls = train_churn(features.assign(weekend_share=np.where(leak > 0, np.nan, 0.5)), labels, MONTH)
+    assert nulls.leaks == {"weekend_share": 1.0}
+
+
+def test_few_labels_step_down_to_the_rule_and_the_order_process_and_say_what_is_missing(frames):
+    features, labels = (frame[frame["as_of"] >= DAYS[-2]] for frame in frames)
+    histories = pd.DataFrame(
+        {"as_of": DAYS[-2], "frequency": [0, 3], "recency": [0, 50], "age": [60, 80], "customers": 90}
+    )
+    result = train_churn(features, labels, MONTH, histories=histories)
+    assert set(result.leaderboard["candidate"]) == {"recency", "bg_nbd"}
+    assert "0 of 30 who left, 0 of 30 who stayed" in result.model.card["missing"]
+    few = train_churn(features.iloc[:60], labels, MONTH)
+    assert set(few.leaderboard["candidate"]) == {"recency"}
+    assert "of 30 who" in few.model.card["missing"] or "no earlier days" in few.model.card["missing"]
+
+
+def test_every_candidate_is_on_the_leaderboard_with_intervals(trained):
+    board = trained.leaderboard
+    assert set(board["candidate"]) == {"recency", *classifiers.LEARNERS}
+    figures = board[board["metric"].isin(["auc", "pr_auc", "brier", "lift_at_10"])]
+    assert ((figures["low"] <= figures["value"]) & (figures["value"] <= figures["high"])).all()
+    assert board.loc[board["is_champion"], "candidate"].unique().tolist() == [trained.model.champion]
+    assert trained.model.card["grade"]["grade"] in ("A", "B", "C")
+
+
+def test_without_the_top_reason_the_score_is_lower(frames, trained):
+    today = frames[0][frames[0]["as_of"] == DAYS[-1]]
+    inputs = feature_matrix(today.sort_values("customer_id"))
+    names = themes_of(list(inputs.columns), theme)
+    raw = classifiers.raw_scores(trained.model.estimator, inputs)
+    lowered = lowered_by_theme(
+        lambda rows: classifiers.raw_scores(trained.model.estimator, rows), raw, inputs, trained.model.typical, theme
+    )
+    top = [reason[0] for reason in score_churn(trained.model, today)["reasons"]]
+    paused = np.array([text.startswith(("No order", "Ordered on")) for text in top])
+    assert paused.any()
+    assert (lowered[paused, names.index("pause")] > 0).all()
+
+
 def test_importance_names_what_lightgbm_looks_at_in_plain_words(trained):
-    assert trained.model.champion == "lightgbm"
+    assert trained.model.champion in ("lightgbm", "blend")
     importance = feature_importance(trained.model)
     assert importance["importance"].max() > 0
     assert not importance["label"].str.contains("_").any()

@@ -1,0 +1,39 @@
+"""Contract of the drift of what models read and say.
+
+Belongs here: the columns. Not here: how they are computed (`mining/drift.py`).
+"""
+
+from crm_assets.contracts.model import Column, Shape, Table
+
+VERDICTS = ("stable", "shifted", "another population")
+"""From the least drift to the most."""
+
+DRIFT = Table(
+    name="drift",
+    description="How far customers of a day are from those their model was trained on: features, scores and numbers.",
+    shape=Shape.SNAPSHOT,
+    key=("as_of", "model", "kind", "name"),
+    columns=(
+        Column("as_of", "date", "Day of the scores.", required=True),
+        Column("model", "string", "What is modelled.", required=True),
+        Column("kind", "string", "What is compared.", required=True, allowed=("feature", "score", "population")),
+        Column("name", "string", "The feature; score, or customers.", required=True),
+        Column(
+            "psi",
+            "float64",
+            "Population stability index against the newest training day; of the score, against held-out rows. "
+            "Null for customers.",
+            minimum=0,
+        ),
+        Column(
+            "verdict",
+            "string",
+            "shifted from 0.1 and another population from 0.25, if beyond chance.",
+            required=True,
+            allowed=VERDICTS,
+        ),
+        Column("customers", "int64", "Customers scored on the day.", required=True, minimum=0),
+        Column("reference_customers", "int64", "Customers it is held against.", required=True, minimum=0),
+        Column("model_id", "string", "Model that scored: its name and the month it was trained for.", required=True),
+    ),
+)
