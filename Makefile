@@ -45,16 +45,8 @@ types: $(INSTALLED)  ## Check types.
 validate: $(INSTALLED)  ## Load the definitions as Dagster does.
 	$(BIN)/dagster definitions validate --workspace workspace.yaml
 
-bench: $(INSTALLED)  ## Run the benchmarks and print their ratios.
-	$(BIN)/python benchmarks/rules_vs_mlxtend.py
-	$(BIN)/python benchmarks/demo_vs_pandas.py
-	$(BIN)/python benchmarks/identity.py
-	$(BIN)/python benchmarks/kills.py
-	$(BIN)/python benchmarks/large_csv.py
-	$(BIN)/python benchmarks/increment.py
-	$(BIN)/python benchmarks/scale.py
-	$(BIN)/python benchmarks/customer_value.py
-	$(BIN)/python benchmarks/lifecycle.py data
+bench: $(INSTALLED)  ## Run the benchmarks into docs/benchmarks.md, which takes hours.
+	$(BIN)/python benchmarks/report.py
 
 docs: $(INSTALLED)  ## Write docs/tables.md and docs/mapping.schema.json from the contracts.
 	$(BIN)/python -m crm_assets.contracts.docs docs/tables.md

@@ -1,0 +1,97 @@
+"""Runs the benchmarks and keeps what they print in docs/benchmarks.md, a section each, with the machine.
+
+Belongs here: which benchmarks there are, with which arguments. Not here: what they measure.
+
+    python benchmarks/report.py [NAME ...]      # all of them, or some; the other sections stay as they are
+"""
+
+import argparse
+import ast
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+BENCHMARKS: dict[str, list[str]] = {
+    "demo_vs_pandas": [],
+    "rules_vs_mlxtend": [],
+    "scale": [
+        *("--lines", "1500000", "10000000", "100000000"),
+        *("--memory-limit", "1200MB", "1200MB", "5GB"),
+    ],
+    "demo_on_spark": [],
+    "increment": ["--times", "7"],
+    "large_csv": [],
+    "identity": [],
+    "kills": [],
+    "customer_value": [],
+    "lifecycle": ["data"],
+}
+"""Arguments of each, in the order of the page."""
+
+INTRODUCTION = """# Benchmarks
+
+What the pipeline costs, beside something known: each section is what a script in `benchmarks/` printed, on the machine
+it names. `make bench` runs them all, which takes some hours; `python benchmarks/report.py NAME` runs one.
+"""
+
+
+def main() -> int:
+    """Run what was asked for and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
+    failed = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        command = [f"benchmarks/{name}.py", *BENCHMARKS[name]]
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", *command], cwd=HERE.parent, stdout=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            failed.append(name)
+        keep(name, section(command, done.stdout, done.returncode))
+    if failed:
+        print(f"missed their target or failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def section(command: list[str], printed: str, code: int) -> str:
+    """The section of one benchmark."""
+    docstring = ast.get_docstring(ast.parse((HERE.parent / command[0]).read_text("utf-8"))) or ""
+    body = printed.strip() if printed.lstrip().startswith("|") else f"```\n{printed.strip()}\n```"
+    ended = f" It ended with exit code {code}." if code else ""
+    return f"{docstring.splitlines()[0]}\n\n`python {' '.join(command)}` on {machine()}.{ended}\n\n{body}\n"
+
+
+def machine() -> str:
+    """Processor, memory and versions."""
+    cpu = (
+        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "dagster", "ibis-framework"))
+    model = cpu[1] if cpu else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} processors ({model}), {memory:.0f} GiB, Python {platform.python_version()}, {versions}"
+
+
+def keep(name: str, text: str) -> None:
+    """Put a section in its place on the page."""
+    sections = {}
+    if PAGE.exists():
+        parts = re.split(r"^## (\w+)\n", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:]
+        sections = {title: body.strip("\n") for title, body in zip(parts[::2], parts[1::2], strict=True)}
+    sections[name] = text.strip("\n")
+    ordered = [f"## {title}\n\n{sections[title]}\n" for title in BENCHMARKS if title in sections]
+    PAGE.write_text("\n".join([INTRODUCTION, *ordered]), "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
