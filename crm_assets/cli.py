@@ -5,6 +5,7 @@ Belongs here: arguments and what is printed. Not here: what a command does (`run
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -120,7 +121,11 @@ def sql(
     if not (warehouse := warehouse_of(settings)).is_current():
         warehouse.publish()
     try:
-        with duckdb.connect(str(settings.warehouse), read_only=True) as connection:
+        # By default two readers at once would spill into the same files.
+        with (
+            tempfile.TemporaryDirectory() as spill,
+            duckdb.connect(str(settings.warehouse), read_only=True, config={"temp_directory": spill}) as connection,
+        ):
             result = connection.sql(query)
             _print_rows(result, format)
     except duckdb.Error as error:

@@ -113,7 +113,7 @@ def lake_of(settings: Settings) -> Lake:
 
 def engine_of(settings: Settings) -> Engine:
     """The engine of a workspace; nothing is started before it is asked for rows."""
-    duckdb = DuckDBEngine(settings.memory_limit, settings.threads, str(settings.home / ".spill"))
+    duckdb = DuckDBEngine(settings.memory_limit, settings.threads, str(settings.spill))
     if settings.engine == "duckdb":
         return duckdb
     conf = tuple(sorted(settings.spark_conf.items()))

@@ -10,10 +10,11 @@ import dagster as dg
 
 from crm_assets.automation.due import due_cleaning, due_ingestion
 from crm_assets.automation.landing import day_ranges, landed_deliveries, touched_days
-from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours, this_process
+from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
+from crm_assets.lake.processes import this_process
 from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
 from crm_assets.settings import Settings, load_settings
 

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         return self.home / "identity_truth.csv"
 
     @property
+    def spill(self) -> Path:
+        """Where engines put what does not fit in memory."""
+        return self.home / ".spill"
+
+    @property
     def warehouse(self) -> Path:
         """The published DuckDB file."""
         return self.home / "warehouse.duckdb"

@@ -5,15 +5,13 @@ Belongs here: the cursor, the runs that are going, and grouping deliveries. Not 
 
 import hashlib
 import json
-import os
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import dagster as dg
 
 from crm_assets.automation.landing import Landed
+from crm_assets.lake.processes import is_alive
 from crm_assets.partitions import DELIVERIES, PARTITION, RANGE_END, RANGE_START
 from crm_assets.settings import Settings
 
@@ -158,7 +156,7 @@ def unfinished_runs(instance: dg.DagsterInstance, *jobs: str) -> list[dg.Dagster
     found = [
         run for job in jobs for run in instance.get_runs(filters=dg.RunsFilter(job_name=job, statuses=_UNFINISHED))
     ]
-    return [run for run in found if _is_alive(run.tags.get(PROCESS))]
+    return [run for run in found if is_alive(run.tags.get(PROCESS))]
 
 
 def deliveries_in_progress(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -175,35 +173,6 @@ def delivery_keys(tags: Mapping[str, str], order: Sequence[str]) -> list[str]:
     if first not in order or last not in order:
         return []
     return list(order[order.index(first) : order.index(last) + 1])
-
-
-def this_process() -> str:
-    """What the tag `crm/process` of a run in this process says."""
-    return _process(os.getpid())
-
-
-def _process(pid: int) -> str:
-    try:
-        # The moment it started, since numbers of processes come again.
-        started = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
-    except OSError:
-        started = ""
-    return f"{socket.gethostname()}:{pid}:{started}"
-
-
-def _is_alive(process: str | None) -> bool:
-    host, _, rest = (process or "").partition(":")
-    if host != socket.gethostname():
-        # Runs that Dagster launched are watched by its daemon; those of other machines cannot be seen.
-        return True
-    pid = int(rest.partition(":")[0])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _process(pid) == process
 
 
 def _last_run(instance: dg.DagsterInstance, run_key: str) -> dg.DagsterRun | None:

@@ -4,6 +4,7 @@ Belongs here: DuckDB's own statements. Not here: where tables lie (`layout.py`) 
 """
 
 import functools
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import ibis.expr.types as ir
 from ibis.util import gen_name
 
 from crm_assets.lake.engine import BATCH_ROWS, COMPRESSION, COMPRESSION_LEVEL, NOTE, Engine
+from crm_assets.lake.processes import folder_of_this_process
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +34,9 @@ class DuckDBEngine(Engine):
     """DuckDB in this process.
 
     Attributes:
-        memory_limit: Such as ``2GB``; what does not fit spills to `spill`.
+        memory_limit: Such as ``2GB``; what does not fit spills into `spill`.
         threads: Threads of one query.
-        spill: Folder for what does not fit in memory.
+        spill: Folder for what does not fit in memory, in a folder for each process.
     """
 
     memory_limit: str
@@ -119,12 +121,13 @@ class _Verbatim(str):
 def _connect(engine: DuckDBEngine) -> "Backend":
     import duckdb
 
-    Path(engine.spill).mkdir(parents=True, exist_ok=True)
+    # The engine names its files alike in every process, so a folder that two share would mix them up.
+    spill = tempfile.mkdtemp(dir=folder_of_this_process(Path(engine.spill)))
     connection = duckdb.connect(
         config={
             "memory_limit": engine.memory_limit,
             "threads": engine.threads,
-            "temp_directory": engine.spill,
+            "temp_directory": spill,
             # Partitions are replaced under the same name, so cached file contents would go stale.
             "enable_external_file_cache": "false",
             # What is not in the lake or the exports is not fetched from anywhere.

@@ -23,6 +23,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, note_of
+from crm_assets.lake.processes import folder_of_this_process
 from crm_assets.lake.streams import stream_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 PART = "part.parquet"
 STAGING = ".staging"
-"""Folder of the lake for what is not, or not yet, part of it."""
+"""Folder of the lake for what is not, or not yet, part of it, in a folder for each process."""
 
 Partition = tuple[str, ...]
 """Values of a table's partition columns, such as ``("2017-06-01",)``; empty for a table without partitions."""
@@ -232,7 +233,7 @@ class Lake:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        folder = self.root / STAGING / uuid.uuid4().hex
+        folder = folder_of_this_process(self.root / STAGING) / uuid.uuid4().hex
         folder.mkdir(parents=True)
         try:
             yield folder

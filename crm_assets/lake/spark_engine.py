@@ -7,7 +7,6 @@ The lake must lie on a path that the driver and every executor see under the sam
 held tables, is Parquet in the lake's staging folder: it takes no executor's memory and outlives the loss of one.
 """
 
-import atexit
 import functools
 import logging
 import os
@@ -23,6 +22,7 @@ import ibis.expr.types as ir
 
 from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, NOTE, Engine, EngineError
+from crm_assets.lake.processes import folder_of_this_process
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -183,9 +183,8 @@ class SparkEngine(Engine):
 @functools.cache
 def scratch_of(folder: Path) -> Path:
     """A folder of this process under `folder`, removed when the process ends."""
-    own = folder / f"spark-{uuid.uuid4().hex}"
-    own.mkdir(parents=True, exist_ok=True)
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    own = folder_of_this_process(folder) / f"spark-{uuid.uuid4().hex}"
+    own.mkdir(parents=True)
     return own
 
 

@@ -11,11 +11,12 @@ import dagster as dg
 import pytest
 
 from crm_assets.automation.instance import open_instance
-from crm_assets.automation.requests import PROCESS, this_process
+from crm_assets.automation.requests import PROCESS
 from crm_assets.automation.sensors import delivery_ingested, exports_landed
 from crm_assets.contracts.layers import DELIVERED_FILES
 from crm_assets.contracts.registry import contract_of
 from crm_assets.definitions import build_defs, lake_of, resources
+from crm_assets.lake.processes import this_process
 from crm_assets.partitions import DELIVERIES, PARTITION, RANGE_END, RANGE_START
 from crm_assets.runs import QUIET
 from crm_assets.settings import Settings, load_settings, write_settings
