@@ -14,6 +14,7 @@ from dagster_duckdb import DuckDBResource
 from crm_assets.assets import (
     behaviour,
     clean,
+    diagnosis,
     features,
     identity,
     ingest,
@@ -86,6 +87,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *value.value_assets,
         *retention.retention_assets,
         *behaviour.behaviour_assets,
+        *diagnosis.diagnosis_assets,
         *quality.quality_assets,
     ]
 

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     retention_save_rate: float = Field(0.1, gt=0, le=1, description="Share of those leaving whom a contact keeps.")
     retention_margin: float = Field(0.25, gt=0, le=1, description="Share of spend that is profit.")
     retention_holdout_share: float = Field(0.1, ge=0, lt=1, description="Share of the queue that is not contacted.")
+    campaign_effect_days: int = Field(30, ge=1, description="Days from the first contact that a campaign is measured.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
     identity_threshold: float = Field(

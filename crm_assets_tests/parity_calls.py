@@ -20,6 +20,7 @@ from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
 from crm_assets.mining.behaviour_cohorts import cohorts
 from crm_assets.mining.behaviour_repeats import order_gaps, repeat_curves
 from crm_assets.mining.behaviour_sales import newest_categories, sales
+from crm_assets.mining.campaign_effects import Window, campaign_customers, measurable
 from crm_assets.mining.category_features import category_features
 from crm_assets.mining.churn import churn_labels, order_histories
 from crm_assets.mining.churn_performance import realised_outcomes
@@ -35,6 +36,7 @@ from crm_assets.mining.lifecycle import LifecycleRules, fit_lifecycle_rules, kno
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
+from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
 from crm_assets.mining.samples import as_floats, bounded, drawn_by_day, sample_customers
 from crm_assets.mining.segments import customer_segments
@@ -172,6 +174,26 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     cohorts: lambda t: iter([cohorts(t("customer_days"), FIRST_DAY, day) for day in (MONTH_ENDS[1], LAST_DAY)]),
     repeat_curves: lambda t: iter([repeat_curves(t("customer_days"), LAST_DAY)]),
     order_gaps: lambda t: iter([order_gaps(t("customer_days"), day) for day in (MONTH_ENDS[1], LAST_DAY)]),
+    price_volume_mix: lambda t: iter(
+        [price_volume_mix(t("clean_transactions"), t("clean_products"), FIRST_DAY, LAST_DAY, hold)]
+    ),
+    customer_effects: lambda t: iter(
+        [customer_effects(t("clean_transactions"), t("customer_days"), FIRST_DAY, LAST_DAY)]
+    ),
+    measurable: lambda t: iter([measurable(t("clean_contacts"), day, LAST_DAY, 1) for day in (FIRST_DAY, EXPORTS[0])]),
+    campaign_customers: lambda t: iter(
+        [
+            campaign_customers(
+                t("customer_days"),
+                t("clean_contacts"),
+                [Window("m0", MONTH_ENDS[0], False), Window("m1", MONTH_ENDS[1], True)],
+                20,
+                most,
+                1,
+            )
+            for most in (20, 1000)
+        ]
+    ),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
     order_histories: lambda t: iter(
         [order_histories(customer_features(*map(t, _FEATURES), MONTH_ENDS, hold), MONTH_ENDS[1:], 1000, 1)]

@@ -43,6 +43,7 @@ TABLES = (
     "marts.behaviour_cohorts",
     "marts.behaviour_repeats",
     "marts.behaviour_gaps",
+    "marts.behaviour_revenue_changes",
 )
 
 

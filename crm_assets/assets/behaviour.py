@@ -45,7 +45,7 @@ def behaviour_sales(
     """Sales of every day, week and month up to the newest day with a sale."""
     span, persons = span_of(transactions), Persons.of(identity_members)
     if span is None:
-        yield _nothing(context, BEHAVIOUR_SALES, "transactions")
+        yield nothing(context, BEHAVIOUR_SALES, "transactions")
         return
     with ExitStack() as kept:
         rows = sales(
@@ -71,7 +71,7 @@ def behaviour_cohorts(
 
     span = span_of(customer_days)
     if span is None:
-        yield _nothing(context, BEHAVIOUR_COHORTS, "transactions of customers")
+        yield nothing(context, BEHAVIOUR_COHORTS, "transactions of customers")
         return
     rows = cohorts(_of_persons(customer_days, identity_members, span[1]), *span).to_pandas()
     drawn = behaviour_plots.cohort_retention(rows[rows["is_complete"]])
@@ -92,7 +92,7 @@ def behaviour_repeats(
 
     span = span_of(customer_days)
     if span is None:
-        yield _nothing(context, BEHAVIOUR_REPEATS, "transactions of customers")
+        yield nothing(context, BEHAVIOUR_REPEATS, "transactions of customers")
         return
     rows = repeat_curves(_of_persons(customer_days, identity_members, span[1]), span[1])
     drawn = behaviour_plots.repeat_rates(rows)
@@ -111,7 +111,7 @@ def behaviour_gaps(
     """The days between orders, up to the newest day with a sale."""
     span = span_of(customer_days)
     if span is None:
-        yield _nothing(context, BEHAVIOUR_GAPS, "transactions of customers")
+        yield nothing(context, BEHAVIOUR_GAPS, "transactions of customers")
         return
     rows = order_gaps(_of_persons(customer_days, identity_members, span[1]), span[1])
     yield dg.Output(ibis.memtable(rows, schema=BEHAVIOUR_GAPS.schema), metadata={"as of": str(span[1])})
@@ -128,7 +128,8 @@ def _of_persons(customer_days: ir.Table, identity_members: ir.Table, day: date) 
     return Persons.of(identity_members).rows(customer_days.select("day", "customer_id", "orders", "amount"), day)
 
 
-def _nothing(context: dg.AssetExecutionContext, contract: Table, what: str) -> dg.Output[ir.Table]:
+def nothing(context: dg.AssetExecutionContext, contract: Table, what: str) -> dg.Output[ir.Table]:
+    """No rows, and a line in the log that says what is missing."""
     context.log.warning("%s: needs %s: 0 rows", contract.name.replace("_", " "), what)
     return dg.Output(ibis.memtable([], schema=contract.schema))
 

@@ -1,6 +1,6 @@
 """Plots of behaviour, in the common look of `plots.py`.
 
-Belongs here: pictures of cohorts and repeat rates. Not here: the look, or pictures of other subjects (`plots.py`).
+Belongs here: pictures of cohorts, repeat rates and campaigns. Not here: the look, or pictures of other subjects (`plots.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from crm_assets.assets import plots
 
 SHOWN_COHORTS = 24
 """Most cohorts of a picture, the newest."""
+
+SHOWN_CAMPAIGNS = 20
+"""Most campaigns of a picture, the newest."""
 
 SHOWN_DAYS = 365
 """Days after the first order that a picture shows."""
@@ -80,3 +83,29 @@ def repeat_rates(curves: pd.DataFrame, title: str = "Share of customers with a s
         )
     )
     return plots.markdown(lines, title, drawn=len(points))
+
+
+def campaign_effects(effects: pd.DataFrame, title: str = "Effect on spend of each contacted customer") -> str:
+    """A dot with its interval for each campaign that could be measured.
+
+    Args:
+        effects: campaign_id, starts_on, effect, low, high.
+        title: shown above the picture.
+
+    Returns:
+        Markdown image, the newest campaign on top; an interval that holds the dashed 0 may be chance.
+    """
+    import altair as alt
+
+    plots.need(effects, "campaign_id", "starts_on", "effect", "low", "high")
+    shown = effects[effects["effect"].notna()].sort_values("starts_on", ascending=False, kind="stable")
+    shown = shown.head(SHOWN_CAMPAIGNS).assign(starts=lambda rows: rows["starts_on"].astype("str"))
+    names = (shown["starts"] + "  " + shown["campaign_id"]).tolist()
+    points = shown[["effect", "low", "high"]].astype("float64").assign(campaign=names)
+    y = alt.Y("campaign:N", sort=names, title=None)
+    x = alt.X("low:Q", title="difference a contact makes, with its 95% interval")
+    ranges = alt.Chart(points).mark_rule(color=plots.ACCENT, strokeWidth=2).encode(y=y, x=x, x2="high:Q")
+    dots = alt.Chart(points).mark_circle(color=plots.ACCENT, opacity=1, size=70).encode(y=y, x="effect:Q")
+    none = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=plots.MUTED, strokeDash=[4, 4]).encode(x="x:Q")
+    height = max(plots.BAR_HEIGHT * len(points) + 80, 160)
+    return plots.markdown(none + ranges + dots, title, drawn=len(points), height=height)

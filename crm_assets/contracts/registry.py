@@ -1,7 +1,8 @@
 """Every table of the lake with the layer it lives in.
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
-`segments.py`, `churn.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`, `behaviour.py`, `identity.py`).
+`segments.py`, `churn.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`, `behaviour.py`, `diagnosis.py`,
+`identity.py`).
 """
 
 from functools import cache
@@ -11,6 +12,7 @@ from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BEHAVIOUR_REPEATS, BEHAVIOUR_SALES
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
+from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, BEHAVIOUR_REVENUE_CHANGES
 from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
 from crm_assets.contracts.identity import (
     IDENTITY_LEDGER,
@@ -65,6 +67,8 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", BEHAVIOUR_COHORTS),
     ("marts", BEHAVIOUR_REPEATS),
     ("marts", BEHAVIOUR_GAPS),
+    ("marts", BEHAVIOUR_REVENUE_CHANGES),
+    ("marts", BEHAVIOUR_CAMPAIGN_EFFECTS),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),

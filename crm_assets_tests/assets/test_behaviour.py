@@ -50,3 +50,22 @@ def test_repeats_and_gaps_count_each_order(warehouse):
     orders, longest = warehouse.execute(gaps).fetchone()
     assert orders == warehouse.execute("SELECT count(*) FROM profile.customer_days").fetchone()[0]
     assert longest < (date(2024, 6, 30) - date(2024, 1, 1)).days
+
+
+def test_effects_add_up_to_the_change_of_revenue_of_each_month(warehouse):
+    query = """
+        SELECT starts_on, base_starts_on, sum(amount), any_value(revenue) - any_value(base_revenue)
+        FROM marts.behaviour_revenue_changes WHERE category = 'all' GROUP BY starts_on, base_starts_on, decomposition
+    """
+    rows = warehouse.execute(query).fetchall()
+    months = "SELECT date_trunc('month', day)::DATE, sum(amount) FROM clean.transactions GROUP BY 1"
+    sales = dict(warehouse.execute(months).fetchall())
+    assert len(rows) == 2 * 5
+    assert all(effects == change == sales[month] - sales[base] for month, base, effects, change in rows)
+
+
+def test_without_campaigns_there_are_no_effects(warehouse):
+    found = warehouse.execute("SELECT count(*) FROM information_schema.tables WHERE table_name = 'campaign_contacts'")
+    assert found.fetchone()[0] == 0 or not warehouse.execute("FROM clean.campaign_contacts").fetchall()
+    made = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'behaviour_campaign_effects'"
+    assert warehouse.execute(made).fetchone()[0] == 0

@@ -48,6 +48,15 @@ COHORTS = pd.DataFrame(
     }
 )
 REPEATS = pd.DataFrame({"order_number": [2, 2, 3, 3], "days": [1, 5, 1, 5], "share": [0.1, 0.3, 0.0, 0.2]})
+EFFECTS = pd.DataFrame(
+    {
+        "campaign_id": ["spring", "sommer"],
+        "starts_on": ["2024-03-01", "2024-06-01"],
+        "effect": [1.5, -0.5],
+        "low": [0.5, -2.0],
+        "high": [2.5, 1.0],
+    }
+)
 
 PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "segment_sizes": (plots.segment_sizes, SEGMENTS),
@@ -59,6 +68,7 @@ PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "cluster_counts": (plots.cluster_counts, COUNTS),
     "orders_by_frequency": (value_plots.orders_by_frequency, ORDERS),
     "cohort_retention": (behaviour_plots.cohort_retention, COHORTS),
+    "campaign_effects": (behaviour_plots.campaign_effects, EFFECTS),
     "repeat_rates": (behaviour_plots.repeat_rates, REPEATS),
     "flows": (partial(flow_plot.flows, states=STATES), MOVES),
 }
