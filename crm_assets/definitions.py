@@ -15,6 +15,7 @@ from crm_assets.assets import (
     behaviour,
     clean,
     diagnosis,
+    drift,
     features,
     identity,
     ingest,
@@ -24,6 +25,7 @@ from crm_assets.assets import (
     profile,
     quality,
     retention,
+    subscriptions,
     touched,
     value,
 )
@@ -86,9 +88,11 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *lifecycle.lifecycle_assets,
         *value.value_assets,
         *retention.retention_assets,
+        *subscriptions.subscription_assets,
         *behaviour.behaviour_assets,
         *diagnosis.diagnosis_assets,
         *quality.quality_assets,
+        *drift.drift_assets,
     ]
 
 

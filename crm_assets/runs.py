@@ -23,6 +23,7 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "customer_clusters": (),
     "customer_value": (("quality", "leaderboard_customer_value"),),
     "lifecycle_rules": (),
+    "subscription_churn": (("quality", "leaderboard_subscription_churn"),),
 }
 """Models of a month, each with what is made beside it."""
 
@@ -30,10 +31,12 @@ DAILY = (
     ("features", "customer_features"),
     ("marts", "customer_segments"),
     ("marts", "churn_scores"),
+    ("marts", "subscription_churn_scores"),
     ("marts", "customer_value"),
     ("marts", "lifecycle"),
     ("marts", "retention_queue"),
     ("quality", "lifecycle_transitions"),
+    ("quality", "drift"),
 )
 """What is made of a past day; the newest day has what is not partitioned by day besides."""
 

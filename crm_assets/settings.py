@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
+    subscription_horizon_days: int = Field(30, ge=1, description="A contract that ends within so many days churned.")
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")
     value_discount_rate: float = Field(0.1, ge=0, description="Discount of spend to come, per year.")
     value_holdout_days: int = Field(90, ge=1, description="Days of spend held out to choose the value model.")

@@ -40,6 +40,7 @@ from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
 from crm_assets.mining.samples import as_floats, bounded, drawn_by_day, sample_customers
 from crm_assets.mining.segments import customer_segments
+from crm_assets.mining.subscriptions import running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
 from crm_assets.mining.value_measures import later_spend, value_measures
 from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY
@@ -195,6 +196,9 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         ]
     ),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
+    running_subscriptions: lambda t: iter(
+        [running_subscriptions(t("clean_subscriptions"), t("clean_customers"), t("customer_days"), MONTH_ENDS[1:3], 30)]
+    ),
     order_histories: lambda t: iter(
         [order_histories(customer_features(*map(t, _FEATURES), MONTH_ENDS, hold), MONTH_ENDS[1:], 1000, 1)]
     ),

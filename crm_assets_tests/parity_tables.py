@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from crm_assets.contracts import layers
-from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, TRANSACTIONS
+from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, SUBSCRIPTIONS, TRANSACTIONS
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.contracts.model import Table
@@ -63,6 +63,7 @@ class Tables:
             "members": _table(IDENTITY_MEMBERS, self._members()),
             "scores": _table(layers.by_partition(CHURN_SCORES), self._scores()),
             "values": self._values(),
+            "clean_subscriptions": _table(layers.clean(SUBSCRIPTIONS), self._subscriptions()),
             "clusters": pa.table({"customer_id": ["c1", "c3", "nobody"], "cluster_name": ["a", "b", "c"]}),
             "full": pa.table({"_source": ["crm"], "_export_date": pa.array([EXPORTS[1]])}),
         }
@@ -117,6 +118,25 @@ class Tables:
                     "day": date(2024, 3, 3),
                 }
             )
+        return found
+
+    def _subscriptions(self) -> list[dict[str, Any]]:
+        """Contracts drawn apart from everything else, so that the other tables stay as they were."""
+        chance, found = random.Random(11), []
+        for number in range(50):
+            started = datetime(2024, 1, 1) + timedelta(days=chance.randrange(120), hours=chance.randrange(24))
+            row = {
+                "subscription_id": f"s{number}",
+                "customer_id": f"c{number % 40}",
+                "started_at": started,
+                "ended_at": chance.choice([None, None, started + timedelta(days=chance.randrange(1, 200))]),
+                "plan": chance.choice([None, "basic", "全部"]),
+                "monthly_fee": chance.choice([None, Decimal("9.9900"), Decimal(0)]),
+                "attributes": chance.choice([None, '{"a": 1}']),
+                "is_outlier": False,
+                "day": started.date(),
+            }
+            found.append(row)
         return found
 
     def _person(self, number: int) -> dict[str, Any]:

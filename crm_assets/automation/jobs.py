@@ -25,10 +25,16 @@ INGEST = AssetSelection.groups("raw", "validated") | AssetSelection.assets(
 IDENTITY = AssetSelection.assets(["models", "identity_model"], ["quality", "identity"])
 CLEAN = AssetSelection.groups("clean", "profile") | IDENTITY
 TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
-    ["features", "training_features"], ["quality", "leaderboard_churn"], ["quality", "leaderboard_customer_value"]
+    ["features", "training_features"],
+    ["quality", "leaderboard_churn"],
+    ["quality", "leaderboard_customer_value"],
+    ["quality", "leaderboard_subscription_churn"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
-    ["features", "customer_features"], ["quality", "churn_performance"], ["quality", "lifecycle_transitions"]
+    ["features", "customer_features"],
+    ["quality", "churn_performance"],
+    ["quality", "lifecycle_transitions"],
+    ["quality", "drift"],
 )
 
 ingest = dg.define_asset_job(

@@ -10,6 +10,7 @@ import dagster as dg
 from crm_assets.checks.rows import Sample, is_empty, keys_of_run, sample
 from crm_assets.checks.suite import COLUMNS, Finding, Rule, rules_of, validate, write_page
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.contracts.drift import DRIFT
 from crm_assets.contracts.identity import IDENTITY_QUALITY
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import lake_tables
@@ -22,7 +23,9 @@ CHECKED_BESIDES = (
     ("quality", IDENTITY_QUALITY.name),
     ("quality", "leaderboard_churn"),
     ("quality", "leaderboard_customer_value"),
+    ("quality", "leaderboard_subscription_churn"),
     ("quality", CHURN_PERFORMANCE.name),
+    ("quality", DRIFT.name),
 )
 
 HAS_ROWS = "has_rows"

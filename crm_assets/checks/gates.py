@@ -10,12 +10,16 @@ import dagster as dg
 
 from crm_assets.checks.rows import rows_of_run
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.contracts.drift import DRIFT, VERDICTS
 from crm_assets.contracts.registry import contract_of
 from crm_assets.lake.layout import Lake
 
 SCORES, RULE = "churn_scores", "recency"
 MAX_ECE = 0.03
 """Largest mean gap between predicted and observed shares that published scores may have."""
+
+MAX_DRIFTED_SHARE = 0.25
+"""Share of the features that may be of another population before a model is called out."""
 
 Row = Mapping[str, Any]
 
@@ -24,6 +28,7 @@ RANKING_METRICS = ("top_decile_capture", "rank_correlation")
 
 VALUE_LEADERBOARD = dg.AssetKey(["quality", "leaderboard_customer_value"])
 LEADERBOARD = dg.AssetKey(["quality", "leaderboard_churn"])
+DRIFTED = dg.AssetKey(["quality", DRIFT.name])
 PERFORMANCE = dg.AssetKey(["quality", CHURN_PERFORMANCE.name])
 
 
@@ -86,6 +91,24 @@ def churn_scores_came_true(
     )
 
 
+@dg.asset_check(asset=DRIFTED, description="Scores and features are of the population their model was trained on.")
+def same_population(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Whether the score or many features of a day have drifted away from the model."""
+    table = rows_of_run(context, lake, "quality", contract_of("quality", DRIFT.name))
+    gone = table.filter(table.verdict == VERDICTS[-1]).order_by(*DRIFT.key).to_pyarrow().to_pylist()
+    features = table.filter(table.kind == "feature").count().to_pyarrow().as_py()
+    scores = [f"{row['as_of']}: psi of the score {row['psi']:.2f}" for row in gone if row["kind"] == "score"]
+    drifted = [row["name"] for row in gone if row["kind"] == "feature"]
+    many = len(drifted) > MAX_DRIFTED_SHARE * features
+    names = f"{len(drifted)} of {features} features are of another population"
+    return dg.AssetCheckResult(
+        passed=not scores and not many,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join([*scores, names]) if features else "no model scored",
+        metadata={"features": dg.MetadataValue.json(sorted(set(drifted)))},
+    )
+
+
 def _came_true(name: str, passed: bool, figures: Mapping[str, float | None]) -> dg.AssetCheckResult:
     known = {figure: value for figure, value in figures.items() if value is not None}
     text = ", ".join(f"{figure} {value:.3f}" for figure, value in known.items())
@@ -134,4 +157,4 @@ def _mean(rows: Sequence[Row], candidate: str, metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-gate_checks = [champion_beats_rule, value_beats_past_spend, churn_scores_came_true]
+gate_checks = [champion_beats_rule, value_beats_past_spend, churn_scores_came_true, same_population]

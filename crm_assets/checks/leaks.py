@@ -13,7 +13,7 @@ from crm_assets.lake.models import CARD_FILE, trained_months
 from crm_assets.partitions import PARTITION, RANGE_END, RANGE_START
 from crm_assets.settings import Settings
 
-CHECKED_MODELS = ("churn_model",)
+CHECKED_MODELS = ("churn_model", "subscription_churn")
 
 
 def leak_check(model: str) -> dg.AssetChecksDefinition:

@@ -1,8 +1,8 @@
 """Every table of the lake with the layer it lives in.
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
-`segments.py`, `churn.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`, `behaviour.py`, `diagnosis.py`,
-`identity.py`).
+`segments.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`,
+`behaviour.py`, `diagnosis.py`, `identity.py`).
 """
 
 from functools import cache
@@ -13,6 +13,7 @@ from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BE
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
 from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, BEHAVIOUR_REVENUE_CHANGES
+from crm_assets.contracts.drift import DRIFT
 from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
 from crm_assets.contracts.identity import (
     IDENTITY_LEDGER,
@@ -25,6 +26,7 @@ from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
 from crm_assets.contracts.value import CUSTOMER_VALUE
 
 RAW_LAYER = "raw"
@@ -58,6 +60,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("models", layers.monthly(RFM_CUTS, RFM_CUTS.name, RFM_CUTS.description)),
     ("marts", layers.by_partition(CUSTOMER_SEGMENTS)),
     ("marts", layers.by_partition(CHURN_SCORES)),
+    ("marts", layers.by_partition(SUBSCRIPTION_CHURN_SCORES)),
     ("marts", layers.by_partition(LIFECYCLE)),
     ("marts", layers.by_partition(CUSTOMER_VALUE)),
     ("marts", layers.by_partition(RETENTION_QUEUE)),
@@ -71,7 +74,12 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", BEHAVIOUR_CAMPAIGN_EFFECTS),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
+    (
+        "quality",
+        layers.monthly(MODEL_LEADERBOARD, "leaderboard_subscription_churn", MODEL_LEADERBOARD.description),
+    ),
     ("quality", CHURN_PERFORMANCE),
+    ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),
 )
 

@@ -106,6 +106,7 @@ class ChurnModel:
         card: Data window, training days, figures, features, versions, seed and limits.
         features: Columns the model reads, in order.
         reference: What features and scores looked like when it was trained, see `drift.reference_of`.
+        encoding: How rows of a source become these features, where they are not columns of `customer_features`.
     """
 
     model_id: str
@@ -116,6 +117,7 @@ class ChurnModel:
     card: dict[str, Any]
     features: tuple[str, ...] = field(default=CHURN_FEATURES)
     reference: dict[str, Any] = field(default_factory=dict)
+    encoding: dict[str, Any] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
         """The model as plain dicts, lists, numbers and strings, for `skops.io.dump` or JSON."""

@@ -42,17 +42,19 @@ class TrainedChurn:
         leaderboard: Figures of every candidate on the held-out days, in `LEADERBOARD_COLUMNS`.
         message: One line on the choice, or on what is missing.
         leaks: AUC of features that alone tell who leaves.
+        name: Of what is modelled.
     """
 
     model: ChurnModel | None
     leaderboard: pd.DataFrame
     message: str
     leaks: dict[str, float]
+    name: str = _MODEL
 
     @property
     def card(self) -> dict[str, Any]:
         """The model's card, or what was missing."""
-        return self.model.card if self.model else {"model": _MODEL, "needs": self.message, "leaks": self.leaks}
+        return self.model.card if self.model else {"model": self.name, "needs": self.message, "leaks": self.leaks}
 
 
 def train_churn(
@@ -87,12 +89,12 @@ def train_churn(
     rows = _labelled_rows(features, labels, month_start, horizon_days)
     needs = _missing(rows)
     if needs:
-        return _without_model(needs)
+        return without_model(needs)
     inputs = feature_matrix(rows)
     outcome = rows["churned"].to_numpy(dtype=float)
     leaks = leaking_features(inputs, outcome)
     if leaks:
-        return _without_model(leak_message(leaks), leaks)
+        return without_model(leak_message(leaks), leaks=leaks)
     days = rows["as_of"].to_numpy().astype("datetime64[D]")
     problem = Problem(
         inputs=inputs,
@@ -187,8 +189,9 @@ def _newest(inputs: pd.DataFrame, days: np.ndarray) -> pd.DataFrame:
     return inputs[days == days.max()]
 
 
-def _without_model(message: str, leaks: dict[str, float] | None = None) -> TrainedChurn:
-    return TrainedChurn(None, pd.DataFrame(columns=list(LEADERBOARD_COLUMNS)), message, leaks or {})
+def without_model(message: str, name: str = _MODEL, leaks: dict[str, float] | None = None) -> TrainedChurn:
+    """Nothing was trained, and why."""
+    return TrainedChurn(None, pd.DataFrame(columns=list(LEADERBOARD_COLUMNS)), message, leaks or {}, name)
 
 
 def _labelled_rows(features: pd.DataFrame, labels: pd.DataFrame, month_start: date, horizon_days: int) -> pd.DataFrame:

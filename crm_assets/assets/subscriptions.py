@@ -1,0 +1,167 @@
+"""Which contracts end soon: the model of a month and the mart of a day.
+
+Belongs here: reading, calling, returning. Not here: how it is told (`mining/subscription_churn.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import ibis.expr.types as ir
+
+from crm_assets.assets.models import card_metadata
+from crm_assets.assets.persons import MEMBERS
+from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.contracts.churn import MODEL_LEADERBOARD
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
+from crm_assets.lake.layout import Lake
+from crm_assets.lake.models import StoredModel
+from crm_assets.mining.as_of_days import union
+from crm_assets.mining.persons import Persons
+from crm_assets.mining.samples import bounded
+from crm_assets.mining.subscriptions import label_days, running_subscriptions
+from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, month_of, months
+from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MODEL = "subscription_churn"
+
+
+def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
+    return {
+        "subscriptions": dg.AssetIn(["clean", "subscriptions"], partition_mapping=mapping),
+        "customers": dg.AssetIn(["clean", "customers"]),
+        "customer_days": dg.AssetIn(["profile", "customer_days"], partition_mapping=mapping),
+        "identity_members": MEMBERS,
+    }
+
+
+@dg.multi_asset(
+    name="subscription_churn_model",
+    ins=_inputs(BEFORE_THE_MONTH),
+    outs={
+        "model": dg.AssetOut(
+            key=["models", MODEL],
+            io_manager_key="model_io_manager",
+            description="Which contracts end within the horizon: the champion of the month and its card.",
+        ),
+        "leaderboard": dg.AssetOut(key=["quality", f"leaderboard_{MODEL}"], description=MODEL_LEADERBOARD.description),
+    },
+    partitions_def=months,
+    backfill_policy=SINGLE_RUN,
+)
+def subscription_churn_model(
+    context: dg.AssetExecutionContext,
+    subscriptions: ir.Table,
+    customers: ir.Table,
+    customer_days: ir.Table,
+    identity_members: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> Iterator[dg.Output[object]]:
+    """The model of contracts of a month, trained on labels that had ended before it, beside its baselines."""
+    import pandas as pd
+
+    from crm_assets.mining.churn_training import without_model
+    from crm_assets.mining.subscription_churn import train_subscription_churn
+
+    persons = Persons.of(identity_members)
+    horizon, seed = settings.subscription_horizon_days, settings.seed
+    first_end = subscriptions.ended_at.date().min().to_pyarrow().as_py()
+    models, boards = {}, []
+    for month in run_days(context):
+        wanted = label_days(month, first_end, horizon) if first_end else []
+        trained = without_model("needs contracts that ended: 0 rows", MODEL)
+        if wanted:
+            rows = _running(subscriptions, customers, customer_days, persons, wanted, horizon)
+            rows = bounded(rows, settings.training_rows, len(wanted), seed)
+            trained = train_subscription_churn(
+                rows.to_pandas(),
+                month,
+                horizon_days=horizon,
+                screening_rows=settings.screening_rows,
+                seed=seed,
+                threads=settings.threads,
+            )
+        context.log.info("subscription churn model for %s: %s", month, trained.message)
+        models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, trained.card)
+        boards.append(trained.leaderboard.assign(trained_for=month, month=month))
+    yield dg.Output(models, "model", metadata={"choice": trained.message, **card_metadata(trained.card)})
+    yield dg.Output(pd.concat(boards), "leaderboard")
+
+
+@dg.asset(
+    key=["marts", SUBSCRIPTION_CHURN_SCORES.name],
+    ins={**_inputs(UP_TO_THE_DAY), "models": dg.AssetIn(["models", MODEL])},
+    partitions_def=days,
+    backfill_policy=SINGLE_RUN,
+    description=SUBSCRIPTION_CHURN_SCORES.description,
+)
+def subscription_churn_scores(
+    context: dg.AssetExecutionContext,
+    subscriptions: ir.Table,
+    customers: ir.Table,
+    customer_days: ir.Table,
+    identity_members: ir.Table,
+    models: dict[str, StoredModel],
+    settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
+) -> Iterator[dg.Output[ir.Table]]:
+    """How likely each running contract is to end, scored by the newest model trained before the day."""
+    inputs = subscriptions, customers, customer_days, Persons.of(identity_members)
+    with lake.collected(SUBSCRIPTION_CHURN_SCORES.schema, _scores(context, lake, inputs, models, settings)) as rows:
+        yield dg.Output(rows)
+
+
+def _scores(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    inputs: tuple[ir.Table, ir.Table, ir.Table, Persons],
+    models: Mapping[str, StoredModel],
+    settings: Settings,
+) -> "Iterator[pa.Table]":
+    """Scores of the run's days, batch by batch."""
+    import pyarrow as pa
+
+    from crm_assets.mining.churn import ChurnModel
+    from crm_assets.mining.subscription_churn import score_subscriptions
+
+    types = SUBSCRIPTION_CHURN_SCORES.schema.to_pyarrow()
+    for as_of in run_days(context):
+        needs = {"needs": f"needs a model of contracts for {as_of:%Y-%m}"}
+        stored = models.get(month_of(as_of).isoformat(), StoredModel(None, needs))
+        if stored.document is None:
+            context.log.info("subscription churn scores of %s: %s", as_of, stored.card.get("needs"))
+            continue
+        model = ChurnModel.from_document(stored.document)
+        for batch in lake.engine.batches(_running(*inputs, [as_of], settings.subscription_horizon_days)):
+            scores = score_subscriptions(model, batch.to_pandas(), settings.threads)
+            yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
+
+
+def _running(
+    subscriptions: ir.Table,
+    customers: ir.Table,
+    customer_days: ir.Table,
+    persons: Persons,
+    wanted: list[date],
+    horizon_days: int,
+) -> ir.Table:
+    """Contracts that run on each day, of the persons of the day."""
+    recorded = subscriptions.mutate(record_id=subscriptions.customer_id)
+    parts = [
+        running_subscriptions(
+            persons.rows(recorded, group[0]),
+            customers,
+            persons.customer_days(customer_days, group[0]),
+            group,
+            horizon_days,
+        )
+        for group in persons.groups(wanted)
+    ]
+    return union(parts).order_by(["as_of", "subscription_id"])
+
+
+subscription_assets = [subscription_churn_model, subscription_churn_scores]

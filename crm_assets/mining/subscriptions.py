@@ -1,0 +1,119 @@
+"""Contracts that run on a day: what is known of each, and whether it ended soon after.
+
+Belongs here: tables in the engine. Not here: models on them (`subscription_churn.py`).
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import ibis
+import ibis.expr.types as ir
+
+from crm_assets.contracts.features import DEMOGRAPHICS
+from crm_assets.mining.as_of_days import union
+from crm_assets.mining.cleaning import valid_on
+
+HORIZON_DAYS = 30
+ORDER_DAYS = 90
+"""Orders of a contract's customer are counted over this many days."""
+
+MOST_DAYS = 12
+STEP_DAYS = 30
+MONTH_DAYS = 30.4375
+
+NUMBERS = ("tenure_days", "monthly_fee", "paid", "contracts", "orders", "order_amount", "recency_days")
+"""What is counted: days since the start, fee a month, fees so far, running contracts of the customer, and the orders."""
+
+CATEGORIES = ("plan", *DEMOGRAPHICS)
+"""What is named; the keys of `attributes` come on top."""
+
+COLUMNS = ("as_of", "subscription_id", "customer_id", "ended", *NUMBERS, *CATEGORIES, "attributes")
+
+
+def label_days(month_start: date, first_end: date, horizon_days: int = HORIZON_DAYS) -> list[date]:
+    """As_of days whose labels may train the model of a month.
+
+    Args:
+        month_start: first day the model may score; labels must have ended before it.
+        first_end: first day on which a contract is known to have ended. A source that tells ends of its last delivery only
+            knows nothing of earlier days, on which all would look as if they had stayed.
+        horizon_days: length of the label.
+
+    Returns:
+        The newest such day and those every 30 days before it, twelve at most, in order.
+    """
+    newest = month_start - timedelta(horizon_days + 1)
+    days = [newest - timedelta(STEP_DAYS * number) for number in range(MOST_DAYS)]
+    return sorted(day for day in days if day + timedelta(horizon_days) >= first_end)
+
+
+def running_subscriptions(
+    subscriptions: ir.Table,
+    customers: ir.Table,
+    customer_days: ir.Table,
+    as_of_days: Sequence[date],
+    horizon_days: int = HORIZON_DAYS,
+) -> ir.Table:
+    """Contracts that run at the end of each as_of day.
+
+    Args:
+        subscriptions: clean subscriptions; `customer_id` may be the person's, `record_id` the record's.
+        customers: versions of customers, by record.
+        customer_days: as `mining.customer_days.customer_days` gives it, by person.
+        as_of_days: last days seen.
+        horizon_days: a contract that ends within so many days after the as_of day counts as ended.
+
+    Returns:
+        `COLUMNS`, by as_of and subscription_id: `ended` is the label; everything else is as of the day, but for plan, fee
+        and attributes, which sources tell as they are now.
+
+    Raises:
+        ValueError: without any as_of day.
+    """
+    if not as_of_days:
+        raise ValueError("running_subscriptions needs at least one as_of day")
+    if "record_id" not in subscriptions.columns:
+        subscriptions = subscriptions.mutate(record_id=subscriptions.customer_id)
+    parts = [_on(subscriptions, customers, customer_days, day, horizon_days) for day in sorted(set(as_of_days))]
+    return union(parts).order_by(["as_of", "subscription_id"])
+
+
+def _on(
+    subscriptions: ir.Table, customers: ir.Table, customer_days: ir.Table, as_of: date, horizon_days: int
+) -> ir.Table:
+    ended_on = subscriptions.ended_at.date()
+    running = subscriptions.filter(subscriptions.day <= as_of, ended_on.isnull() | (ended_on > as_of))
+    ended_on = running.ended_at.date()
+    tenure = ibis.literal(as_of).delta(running.day, unit="day").cast("float64")
+    fee = running.monthly_fee.cast("float64")
+    rows = running.select(
+        "subscription_id",
+        "customer_id",
+        "record_id",
+        "plan",
+        "attributes",
+        ended=(ended_on <= as_of + timedelta(horizon_days)).fill_null(False),
+        tenure_days=tenure,
+        monthly_fee=fee,
+        paid=fee * tenure / MONTH_DAYS,
+    )
+    contracts = rows.group_by("customer_id").agg(contracts=rows.count().cast("float64"))
+    orders = _orders(customer_days, as_of)
+    people = valid_on(customers, as_of).select(record_id="customer_id", **{name: name for name in DEMOGRAPHICS})
+    wide = rows.left_join(contracts, "customer_id").drop("customer_id_right")
+    wide = wide.left_join(orders, "customer_id").drop("customer_id_right")
+    wide = wide.left_join(people, "record_id").drop("record_id_right")
+    return wide.mutate(as_of=ibis.literal(as_of)).select(*COLUMNS)
+
+
+def _orders(customer_days: ir.Table, as_of: date) -> ir.Table:
+    """Orders of each customer lately, and days since the last one."""
+    seen = customer_days.filter(customer_days.day <= as_of, customer_days.orders > 0)
+    lately = seen.day > as_of - timedelta(ORDER_DAYS)
+    summed = seen.group_by("customer_id").agg(
+        orders=seen.orders.sum(where=lately).fill_null(0).cast("float64"),
+        order_amount=seen.amount.sum(where=lately).cast("float64"),
+        last=seen.day.max(),
+    )
+    recency = ibis.literal(as_of).delta(summed["last"], unit="day").cast("float64")
+    return summed.mutate(recency_days=recency).drop("last")

@@ -1,0 +1,164 @@
+"""Contracts that run on a day, and the model of which of them end."""
+
+import json
+from datetime import date, datetime
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from crm_assets.contracts import layers
+from crm_assets.contracts.canonical import CUSTOMERS, SUBSCRIPTIONS
+from crm_assets.contracts.features import CUSTOMER_DAYS
+from crm_assets.mining.churn import ChurnModel
+from crm_assets.mining.subscription_churn import score_subscriptions, train_subscription_churn
+from crm_assets.mining.subscription_inputs import Encoding, encode, fit_encoding
+from crm_assets.mining.subscriptions import COLUMNS, label_days, running_subscriptions
+
+AS_OF = date(2024, 3, 31)
+MONTH = date(2024, 5, 1)
+
+
+def table(connection, contract, rows):
+    schema = contract.schema
+    filled = [{name: row.get(name) for name in schema} for row in rows]
+    fields = pa.schema([field.with_nullable(True) for field in schema.to_pyarrow()])
+    return connection.create_table(ibis.util.gen_name("t"), pa.Table.from_pylist(filled, schema=fields))
+
+
+def contract(name, started, ended=None, customer="ann", **more):
+    return {
+        "subscription_id": name,
+        "customer_id": customer,
+        "started_at": datetime(*started),
+        "day": date(*started),
+        "ended_at": datetime(*ended) if ended else None,
+        "is_outlier": False,
+        **more,
+    }
+
+
+def running(contracts, days=(AS_OF,), people=(), orders=()):
+    connection = ibis.duckdb.connect()
+    rows = running_subscriptions(
+        table(connection, layers.clean(SUBSCRIPTIONS), contracts),
+        table(connection, layers.clean(CUSTOMERS), list(people)),
+        table(connection, CUSTOMER_DAYS, list(orders)),
+        list(days),
+    )
+    return rows.to_pandas()
+
+
+def test_contracts_that_run_at_the_end_of_the_day_are_labelled_by_the_days_after():
+    rows = running(
+        [
+            contract("runs", (2024, 1, 1)),
+            contract("ends soon", (2024, 1, 1), (2024, 4, 30)),
+            contract("ends later", (2024, 1, 1), (2024, 5, 1)),
+            contract("ended that day", (2024, 1, 1), (2024, 3, 31)),
+            contract("not yet", (2024, 4, 1)),
+        ]
+    )
+    assert rows.set_index("subscription_id")["ended"].to_dict() == {
+        "runs": False,
+        "ends soon": True,
+        "ends later": False,
+    }
+    assert list(rows.columns) == list(COLUMNS)
+
+
+def test_what_is_known_of_a_contract_is_known_by_the_day():
+    orders = [
+        {"day": date(2024, 3, 30), "customer_id": "ann", "orders": 2, "amount": 10},
+        {"day": date(2024, 1, 1), "customer_id": "ann", "orders": 1, "amount": 5},
+        {"day": date(2024, 4, 1), "customer_id": "ann", "orders": 9, "amount": 99},
+    ]
+    people = [
+        {"customer_id": "ann", "gender": "female", "valid_from": date(1990, 1, 1), "valid_to": date(2024, 3, 1)},
+        {"customer_id": "ann", "gender": "other", "valid_from": date(2024, 3, 1), "valid_to": None},
+    ]
+    (row,) = running([contract("c", (2024, 3, 1), monthly_fee=30)], people=people, orders=orders).to_dict("records")
+    assert (row["tenure_days"], row["monthly_fee"], row["contracts"]) == (30, 30, 1)
+    assert row["paid"] == pytest.approx(30 * 30 / 30.4375)
+    assert (row["orders"], row["order_amount"], row["recency_days"], row["gender"]) == (2, 10, 1, "other")
+
+
+def test_training_days_end_before_the_month_and_start_where_ends_are_known():
+    assert label_days(date(2020, 1, 1), date(2019, 12, 31)) == [date(2019, 12, 1)]
+    days = label_days(MONTH, date(2024, 2, 1))
+    assert days[-1] == date(2024, 3, 31)
+    assert days[0] >= date(2024, 1, 2)
+    assert len(label_days(MONTH, date(2010, 1, 1))) == 12
+
+
+def test_any_attributes_become_columns_and_broken_ones_do_not_stop():
+    rows = running([contract("c", (2024, 1, 1))]).loc[[0] * 60].reset_index(drop=True)
+    rows["plan"] = ["基本", "全部"] * 30
+    rows["attributes"] = ['{"网络": "光纤", "seats": 3}', '{"网络": "铜线", "seats": 5}', "no json"] * 20
+    encoding = fit_encoding(rows)
+    assert all(name.isascii() for name in encoding.columns)
+    assert {"plan is 全部", "plan is 基本", "网络 is 光纤", "网络 is 铜线", "网络 is missing", "seats"} == set(
+        map(encoding.label, encoding.columns)
+    )
+    inputs = encode(rows, Encoding(**json.loads(json.dumps(encoding.to_document()))))
+    assert inputs.notna().sum().min() == 40
+    assert encode(rows.assign(attributes=None, plan="new"), encoding)[["x0", "x1"]].to_numpy().sum() == 0
+
+
+def made_up(days=6, contracts=400, seed=0):
+    """Contracts of which the monthly ones without support end."""
+    chance, parts = np.random.default_rng(seed), []
+    for number in range(days):
+        rows = pd.DataFrame(dict.fromkeys(COLUMNS), index=range(contracts))
+        rows["as_of"] = pd.Timestamp(2023, 10, 1) + pd.Timedelta(days=30 * number)
+        rows["subscription_id"] = rows["customer_id"] = [f"s{place:04d}" for place in range(contracts)]
+        rows["tenure_days"] = chance.integers(1, 900, contracts).astype(float)
+        rows["plan"] = chance.choice(["month", "year"], contracts)
+        support = chance.choice(["yes", "no"], contracts)
+        rows["attributes"] = [json.dumps({"support": value}) for value in support]
+        odds = 2.5 * (rows["plan"] == "month") + 1.5 * (support == "no") - rows["tenure_days"] / 300 - 2
+        rows["ended"] = chance.random(contracts) < 1 / (1 + np.exp(-odds))
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train_subscription_churn(made_up(), MONTH)
+
+
+def test_the_champion_beats_the_rule_survives_storage_and_gives_reasons(trained):
+    assert trained.model.champion != "tenure"
+    stored = ChurnModel.from_document(json.loads(json.dumps(trained.model.to_document())))
+    rows = made_up(days=1, seed=5)
+    scores = score_subscriptions(stored, rows)
+    assert scores.equals(score_subscriptions(trained.model, rows))
+    batches = pd.concat([score_subscriptions(stored, rows.iloc[:99]), score_subscriptions(stored, rows.iloc[99:])])
+    assert np.allclose(batches["churn_probability"], scores["churn_probability"])
+    likeliest = scores.loc[scores["churn_probability"].idxmax(), "reasons"]
+    assert likeliest[0] in ("Plan: month; most have year", "Support: no; most have yes") or likeliest[0].startswith(
+        "Months"
+    )
+    assert scores["reasons"].map(len).between(1, 3).all()
+    empty = score_subscriptions(stored, rows.iloc[:0])
+    assert empty.empty
+    assert list(empty.columns) == list(scores.columns)
+
+
+def test_a_status_set_when_the_contract_ends_stops_the_model_and_is_named():
+    rows = made_up()
+    rows["attributes"] = [json.dumps({"status": "closed" if ended else "open"}) for ended in rows["ended"]]
+    result = train_subscription_churn(rows, MONTH)
+    assert result.model is None
+    assert "status is closed (AUC 1.000)" in result.message
+    assert result.card["leaks"]
+
+
+def test_random_labels_promote_nothing_and_without_ends_it_says_what_it_needs():
+    rows = made_up()
+    random = rows.assign(ended=np.random.default_rng(2).random(len(rows)) < 0.3)
+    assert train_subscription_churn(random, MONTH).model.champion == "tenure"
+    assert train_subscription_churn(rows.assign(ended=False), MONTH).message == "needs contracts that ended: 0 rows"
+    assert train_subscription_churn(rows.iloc[:0], MONTH).message.startswith("needs running contracts")
