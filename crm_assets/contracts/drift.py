@@ -28,7 +28,8 @@ DRIFT = Table(
         Column(
             "verdict",
             "string",
-            "shifted from 0.1 and another population from 0.25, if beyond chance.",
+            "Of the index: shifted from 0.1, another population from 0.25, if beyond chance. Of customers: from 1.25 and 2 "
+            "times as many or as few.",
             required=True,
             allowed=VERDICTS,
         ),

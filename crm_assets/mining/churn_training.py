@@ -15,7 +15,7 @@ import pandas as pd
 
 from crm_assets.mining.bg_nbd import TooFewOrdersError, fit_bg_nbd
 from crm_assets.mining.churn import ACTIVE_DAYS, HORIZON_DAYS, ChurnModel, feature_matrix
-from crm_assets.mining.classifiers import order_process, parameters, rule
+from crm_assets.mining.classifiers import order_process, parameters, rule, visible
 from crm_assets.mining.drift import reference_of
 from crm_assets.mining.leaks import leak_message, leaking_features
 from crm_assets.mining.model_choice import LEADERBOARD_COLUMNS, Choice, choose
@@ -124,7 +124,7 @@ def train_churn(
             "grade": grade(outcome[choice.judged], choice.chance, recency, horizon_days).card(),
             "limits": "Ranks customers by likelihood; says nothing of what would keep them. No demographics are used.",
         },
-        reference=reference_of(_newest(inputs, days), choice.chance),
+        reference=reference_of(visible(_newest(inputs, days)), choice.chance),
     )
     return TrainedChurn(model, choice.leaderboard(_MODEL, month_start), choice.message, {})
 

@@ -17,9 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crm_assets.contracts.drift import DRIFT
+from crm_assets.contracts.drift import DRIFT, VERDICTS
 
 SHIFT, ANOTHER = 0.1, 0.25
+SHIFTED_NUMBER, ANOTHER_NUMBER = 1.25, 2.0
+"""How many times as many customers as were trained on, or as few."""
+
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _SURE = 0.99
 
@@ -82,7 +85,8 @@ def drift(
             rows.append((kind, name, index, verdict(index, known, actual), int(actual.sum()), int(known.sum())))
     scored = int(counts["score"]["score"].sum()) if counts else 0
     newest = next(iter(reference["features"].values()))
-    rows.append(("population", "customers", None, "stable", scored, int(np.sum(newest["rows"]))))
+    trained_on = int(np.sum(newest["rows"]))
+    rows.append(("population", "customers", None, _in_number(scored, trained_on), scored, trained_on))
     frame = pd.DataFrame(rows, columns=["kind", "name", "psi", "verdict", "customers", "reference_customers"])
     frame = frame.assign(as_of=as_of, model=model, model_id=model_id).sort_values(["kind", "name"])
     return frame[list(DRIFT.by_name)].reset_index(drop=True)
@@ -104,6 +108,12 @@ def verdict(index: float, expected: NDArray[np.int64], actual: NDArray[np.int64]
     if index < max(SHIFT, by_chance):
         return "stable"
     return "shifted" if index < ANOTHER else "another population"
+
+
+def _in_number(scored: int, trained_on: int) -> str:
+    """The verdict on how many customers were scored."""
+    times = max(scored, trained_on) / max(1, min(scored, trained_on))
+    return VERDICTS[2] if times >= ANOTHER_NUMBER else VERDICTS[1] if times >= SHIFTED_NUMBER else VERDICTS[0]
 
 
 def _binned(values: Floats) -> dict[str, Any]:

@@ -40,6 +40,13 @@ def test_the_same_population_is_stable_and_another_one_is_named():
     assert moved.loc[("population", "customers"), ["customers", "reference_customers"]].tolist() == [3_000, 3_000]
 
 
+def test_half_as_many_customers_are_another_population():
+    verdicts = {
+        rows: measured(day(rows=rows)).loc[("population", "customers"), "verdict"] for rows in (2_900, 2_000, 1_500)
+    }
+    assert verdicts == {2_900: "stable", 2_000: "shifted", 1_500: "another population"}
+
+
 def test_nulls_are_a_bin_of_their_own():
     frame, scores = day(seed=3)
     assert measured((frame.assign(stays=np.nan), scores)).loc[("feature", "stays"), "verdict"] == "another population"
@@ -58,6 +65,7 @@ def test_batches_add_up():
     assert all((whole["feature"][name] == together["feature"][name]).all() for name in frame)
     empty = drift("churn", "m", reference, added([]), AS_OF)
     assert empty[["kind", "customers"]].to_numpy().tolist() == [["population", 0]]
+    assert empty["verdict"].tolist() == ["another population"]
 
 
 def test_a_constant_feature_and_one_without_values_have_an_index():
