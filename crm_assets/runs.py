@@ -24,6 +24,7 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "customer_value": (("quality", "leaderboard_customer_value"),),
     "lifecycle_rules": (),
     "subscription_churn": (("quality", "leaderboard_subscription_churn"),),
+    "purchase_model": (("quality", "leaderboard_purchases"),),
 }
 """Models of a month, each with what is made beside it."""
 
@@ -35,6 +36,7 @@ DAILY = (
     ("marts", "customer_value"),
     ("marts", "lifecycle"),
     ("marts", "retention_queue"),
+    ("marts", "behaviour_predictions"),
     ("quality", "lifecycle_transitions"),
     ("quality", "drift"),
 )

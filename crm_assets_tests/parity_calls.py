@@ -34,6 +34,7 @@ from crm_assets.mining.identity_survivors import surviving_customers, surviving_
 from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
 from crm_assets.mining.lifecycle import LifecycleRules, fit_lifecycle_rules, known_spans, lifecycle, transitions
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.purchases import next_orders
 from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
@@ -195,6 +196,7 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
             for most in (20, 1000)
         ]
     ),
+    next_orders: lambda t: iter([next_orders(t("customer_days"), MONTH_ENDS[:3], 45)]),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
     running_subscriptions: lambda t: iter(
         [running_subscriptions(t("clean_subscriptions"), t("clean_customers"), t("customer_days"), MONTH_ENDS[1:3], 30)]

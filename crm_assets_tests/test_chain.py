@@ -37,6 +37,7 @@ TABLES = (
     "marts.customer_value",
     "marts.lifecycle",
     "marts.retention_queue",
+    "marts.behaviour_predictions",
     "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
     "marts.behaviour_sales",
@@ -121,7 +122,14 @@ def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> No
 
 def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished: Path) -> None:
     then, now = contents(history), contents(finished)
-    daily = ("customer_segments", "churn_scores", "lifecycle", "customer_value", "retention_queue")
+    daily = (
+        "customer_segments",
+        "churn_scores",
+        "lifecycle",
+        "customer_value",
+        "retention_queue",
+        "behaviour_predictions",
+    )
     for table in ("features.customer_features", *(f"marts.{name}" for name in daily)):
         rows = [row for row in now[table] if PAST_DAY in row]
         assert rows == then[table], table
@@ -134,7 +142,7 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     shutil.rmtree(home / "models")
     shop.run_all(home, PAST_DAY)
     assert digests(home, PAST_DAY) == before
-    assert len(before) == 7
+    assert len(before) == 8
 
 
 def test_a_range_of_days_gives_the_bytes_of_each_day_alone(finished: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["quality", "leaderboard_churn"],
     ["quality", "leaderboard_customer_value"],
     ["quality", "leaderboard_subscription_churn"],
+    ["quality", "leaderboard_purchases"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],

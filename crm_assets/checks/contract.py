@@ -24,6 +24,7 @@ CHECKED_BESIDES = (
     ("quality", "leaderboard_churn"),
     ("quality", "leaderboard_customer_value"),
     ("quality", "leaderboard_subscription_churn"),
+    ("quality", "leaderboard_purchases"),
     ("quality", CHURN_PERFORMANCE.name),
     ("quality", DRIFT.name),
 )

@@ -2,7 +2,7 @@
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
 `segments.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`,
-`behaviour.py`, `diagnosis.py`, `identity.py`).
+`behaviour.py`, `diagnosis.py`, `purchases.py`, `identity.py`).
 """
 
 from functools import cache
@@ -24,6 +24,7 @@ from crm_assets.contracts.identity import (
 )
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
+from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
 from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
@@ -66,6 +67,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(RETENTION_QUEUE)),
     ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
+    ("marts", layers.by_partition(BEHAVIOUR_PREDICTIONS)),
     ("marts", BEHAVIOUR_SALES),
     ("marts", BEHAVIOUR_COHORTS),
     ("marts", BEHAVIOUR_REPEATS),
@@ -78,6 +80,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
         "quality",
         layers.monthly(MODEL_LEADERBOARD, "leaderboard_subscription_churn", MODEL_LEADERBOARD.description),
     ),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_purchases", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),

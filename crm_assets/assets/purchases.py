@@ -1,0 +1,150 @@
+"""What customers will do next: the model of a month and the mart of a day.
+
+Belongs here: reading, calling, returning. Not here: how it is predicted (`mining/purchases.py`) or how champions are
+chosen (`mining/purchase_training.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import ibis.expr.types as ir
+
+from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE
+from crm_assets.assets.persons import MEMBERS
+from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.contracts.churn import MODEL_LEADERBOARD
+from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS, HORIZONS
+from crm_assets.contracts.registry import TRAINING_FEATURES
+from crm_assets.lake.layout import Lake
+from crm_assets.lake.models import StoredModel
+from crm_assets.mining.persons import Persons
+from crm_assets.mining.samples import as_floats, sample_customers
+from crm_assets.partitions import UP_TO_THE_MONTH, days, month_of, months
+from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MODEL = "purchase_model"
+
+
+@dg.multi_asset(
+    name=MODEL,
+    ins={
+        "training_features": dg.AssetIn(["features", TRAINING_FEATURES.name], partition_mapping=UP_TO_THE_MONTH),
+        "customer_days": CUSTOMER_DAYS_BEFORE,
+        "identity_members": MEMBERS,
+    },
+    outs={
+        "model": dg.AssetOut(
+            key=["models", MODEL],
+            io_manager_key="model_io_manager",
+            description="Whether, when and for how much customers order next: the champions and their card.",
+        ),
+        "leaderboard": dg.AssetOut(key=["quality", "leaderboard_purchases"], description=MODEL_LEADERBOARD.description),
+    },
+    partitions_def=months,
+    backfill_policy=SINGLE_RUN,
+)
+def purchase_model(
+    context: dg.AssetExecutionContext,
+    training_features: ir.Table,
+    customer_days: ir.Table,
+    identity_members: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> Iterator[dg.Output[object]]:
+    """The purchase model of a month, chosen by orders that were held out before it, beside its baselines."""
+    import pandas as pd
+
+    from crm_assets.mining.purchase_training import purchase_training_days, train_purchases
+
+    first_day = customer_days.day.min(where=customer_days.orders > 0).to_pyarrow().as_py()
+    wanted = {
+        month: sorted({day for horizon in HORIZONS for day in purchase_training_days(month, first_day, horizon)})
+        if first_day
+        else []
+        for month in run_days(context)
+    }
+    every_day = sorted({day for some in wanted.values() for day in some})
+    rows = _training_rows(training_features, customer_days, Persons.of(identity_members), every_day, settings)
+    models, boards = {}, []
+    for month, some in wanted.items():
+        features, later = (frame[pd.to_datetime(frame["as_of"]).isin(pd.to_datetime(some))] for frame in rows)
+        trained = train_purchases(features, later, month, first_day or month, settings.seed)
+        context.log.info("purchase model for %s: %s", month, trained.message)
+        models[month.isoformat()] = StoredModel(trained.model.to_document(), trained.model.card)
+        boards.append(trained.leaderboard.assign(trained_for=month, month=month))
+    yield dg.Output(models, "model", metadata={"choice": trained.message})
+    yield dg.Output(pd.concat(boards), "leaderboard")
+
+
+def _training_rows(
+    training_features: ir.Table, customer_days: ir.Table, persons: Persons, wanted: list[date], settings: Settings
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """Features of the training days and what was ordered after them, of no more customers than the settings allow."""
+    import pandas as pd
+
+    from crm_assets.mining.purchases import PURCHASE_FEATURES, next_orders
+
+    if not wanted:
+        columns = ["as_of", "customer_id"]
+        return (
+            pd.DataFrame(columns=[*columns, *PURCHASE_FEATURES]),
+            pd.DataFrame(columns=[*columns, "days_until", "spend"]),
+        )
+    rows = training_features.filter(training_features.as_of.isin(wanted))
+    rows = sample_customers(rows, max(1, settings.training_rows // len(wanted)), settings.seed)
+    features = rows.select("as_of", "customer_id", **as_floats(rows, PURCHASE_FEATURES)).to_pandas()
+    groups = persons.customer_days_of(customer_days.select("day", "customer_id", "orders", "amount"), wanted)
+    drawn = rows.select("customer_id").distinct()
+    later = [next_orders(of.semi_join(drawn, "customer_id"), some).to_pandas() for some, of in groups]
+    return features, pd.concat(later, ignore_index=True)
+
+
+@dg.asset(
+    key=["marts", BEHAVIOUR_PREDICTIONS.name],
+    ins={
+        "customer_features": dg.AssetIn(["features", "customer_features"]),
+        "models": dg.AssetIn(["models", MODEL]),
+    },
+    partitions_def=days,
+    backfill_policy=SINGLE_RUN,
+    description=BEHAVIOUR_PREDICTIONS.description,
+)
+def behaviour_predictions(
+    context: dg.AssetExecutionContext,
+    customer_features: ir.Table,
+    models: dict[str, StoredModel],
+    lake: dg.ResourceParam[Lake],
+) -> Iterator[dg.Output[ir.Table]]:
+    """Whether and when each customer orders next, by the newest model trained before the day."""
+    with lake.collected(BEHAVIOUR_PREDICTIONS.schema, _predictions(context, lake, customer_features, models)) as rows:
+        yield dg.Output(rows)
+
+
+def _predictions(
+    context: dg.AssetExecutionContext, lake: Lake, customer_features: ir.Table, models: Mapping[str, StoredModel]
+) -> "Iterator[pa.Table]":
+    """Predictions of the run's days, batch by batch."""
+    import pyarrow as pa
+
+    from crm_assets.mining.purchases import PURCHASE_FEATURES, PurchaseModel, predict_purchases
+
+    types = BEHAVIOUR_PREDICTIONS.schema.to_pyarrow()
+    for as_of in run_days(context):
+        stored = models.get(month_of(as_of).isoformat())
+        if stored is None or stored.document is None:
+            context.log.warning("predictions of %s: needs a purchase model for %s", as_of, f"{as_of:%Y-%m}")
+            continue
+        model = PurchaseModel.from_document(stored.document)
+        day = customer_features.filter(customer_features.as_of == as_of, customer_features.recency_days.notnull())
+        rows = day.select("customer_id", **as_floats(day, PURCHASE_FEATURES)).order_by("customer_id")
+        for batch in lake.engine.batches(rows):
+            predicted = predict_purchases(model, batch.to_pandas(), as_of)
+            yield pa.Table.from_pandas(predicted, schema=types, preserve_index=False)
+
+
+purchase_assets = [purchase_model, behaviour_predictions]
