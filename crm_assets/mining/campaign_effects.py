@@ -12,7 +12,7 @@ interval is a bootstrap of whole pairs (Austin and Small, 2014). What nobody rec
 customers saw, is not accounted for: the placebo, the same difference one window earlier, shows what such things may do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -158,14 +158,26 @@ def campaign_effects(
     return frame.sort_values(list(BEHAVIOUR_CAMPAIGN_EFFECTS.key), ignore_index=True)
 
 
-def matched_pairs(features: pd.DataFrame, contacted: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Contacted customers and for each one who was not, as positions in `features`.
+def standardised(features: pd.DataFrame) -> Floats:
+    """`FEATURES` on a log scale, nulls as none, with mean 0 and variance 1: shape (customers, features)."""
+    values = features[list(FEATURES)].astype("float64").fillna(0.0).to_numpy()
+    values = np.sign(values) * np.log1p(np.abs(values))
+    spread = values.std(axis=0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+
+
+def matched_pairs(values: Floats, contacted: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Contacted customers, and for each one who was not, as positions in `values`.
 
     Whoever is most likely to be contacted is matched first, as there are fewest others like them.
+
+    Args:
+        values: as `standardised` gives them.
+        contacted: who was contacted.
     """
     if contacted.all() or not contacted.any():
         return np.array([], np.intp), np.array([], np.intp)
-    logit = _logit(features, contacted)
+    logit = _logit(values, contacted)
     treated, free = np.flatnonzero(contacted), np.flatnonzero(~contacted)
     treated = treated[np.argsort(-logit[treated], kind="stable")]
     free = free[np.argsort(logit[free], kind="stable")]
@@ -197,85 +209,90 @@ def _follow(links: list[int], place: int) -> int:
     return end
 
 
-def _logit(features: pd.DataFrame, contacted: NDArray[np.bool_]) -> Floats:
+def _logit(values: Floats, contacted: NDArray[np.bool_]) -> Floats:
     """Logit of the propensity to be contacted."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    values = _standardised(features)
     with threadpool_limits(limits=1):  # the order of a threaded sum would change the last digits
         model = LogisticRegression(max_iter=200).fit(values, contacted)
         return np.asarray(model.decision_function(values), np.float64)
 
 
-def _standardised(features: pd.DataFrame) -> Floats:
-    """Features on a log scale, nulls as none, with mean 0 and variance 1."""
-    values = features[list(FEATURES)].astype("float64").fillna(0.0).to_numpy()
-    values = np.sign(values) * np.log1p(np.abs(values))
-    spread = values.std(axis=0)
-    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+@dataclass(frozen=True)
+class _Comparison:
+    """Who is compared with whom, as positions, and how an outcome is seen."""
+
+    method: str
+    sides: tuple[NDArray[np.intp], NDArray[np.intp]]
+    note: str
+    imbalance: float | None
+    adjusted: Callable[[Floats], Floats]
+
+
+def _matched(customers: pd.DataFrame, contacted: NDArray[np.bool_], free: NDArray[np.bool_]) -> _Comparison:
+    values, pool = standardised(customers), np.flatnonzero(contacted | free)
+    ones, others = (pool[side] for side in matched_pairs(values[pool], contacted[pool]))
+    imbalance = _imbalance(values[ones], values[others]) if len(ones) else None
+    adjusted = _beyond_features(values, np.flatnonzero(free))
+    return _Comparison(MATCHED, (ones, others), _OBSERVATIONAL, imbalance, adjusted)
 
 
 def _measured(customers: pd.DataFrame, has_placebo: bool, seed: int) -> list[dict[str, Any]]:
-    role = customers["role"].to_numpy()
-    contacted = role == _CONTACTED
-    elsewhere = customers["elsewhere"].to_numpy(bool)
-    shared = {
-        "contacted": int(contacted.sum()),
-        "contacted_elsewhere": float(elsewhere[contacted].mean()) if contacted.any() else None,
-    }
-    if (role == _CONTROL).any():
-        sides = np.flatnonzero(contacted), np.flatnonzero(role == _CONTROL)
-        method, note, imbalance = RANDOMISED, "randomised control", None
-        free = sides[1]
+    """Figures of a campaign, a row for each measure."""
+    role, elsewhere = customers["role"].to_numpy(), customers["elsewhere"].to_numpy(bool)
+    contacted, held_out = role == _CONTACTED, role == _CONTROL
+    if is_random := bool(held_out.any()):
+        ends = np.flatnonzero(contacted), np.flatnonzero(held_out)
+        compared = _Comparison(RANDOMISED, ends, "randomised control", None, lambda outcome: outcome)
     else:
-        pool = customers[contacted | ((role == _FREE) & ~elsewhere)]
-        pairs = matched_pairs(pool, contacted[pool.index])
-        free = np.flatnonzero((role == _FREE) & ~elsewhere)
-        sides = pool.index.to_numpy()[pairs[0]], pool.index.to_numpy()[pairs[1]]
-        method, note = MATCHED, _OBSERVATIONAL
-        imbalance = _imbalance(customers, *sides)
+        compared = _matched(customers, contacted, (role == _FREE) & ~elsewhere)
+    sides, note = compared.sides, compared.note
     if min(map(len, sides)) < LEAST_PAIRS:
         note, sides = f"{note}; {_TOO_FEW}", (sides[0][:0], sides[1][:0])
-    elif imbalance is not None and imbalance > _UNBALANCED:
+    elif compared.imbalance is not None and compared.imbalance > _UNBALANCED:
         note = f"{note}; {_NOT_BALANCED}"
-    drawn = [_draws(len(sides[0]), seed), _draws(len(sides[1]), seed + (method == RANDOMISED))]
-    found = []
-    for measure in MEASURES:
-        row = shared | {
-            "measure": measure,
-            "method": method,
-            "compared": len(sides[0]),
-            "controls": len(sides[1]),
-            "imbalance": imbalance,
-            "note": note,
-        }
-        if len(sides[0]):
-            since, before, earlier = (
-                customers[f"{when}_{measure}"].to_numpy(np.float64) for when in ("since", "before", "earlier")
-            )
-            row |= {"mean_contacted": float(since[sides[0]].mean()), "mean_controls": float(since[sides[1]].mean())}
-            is_random = method == RANDOMISED
-            outcome = since if is_random else _beyond_features(since - before, customers, free)
-            figures = _difference(outcome, sides, drawn)
-            row |= dict(zip(("effect", "low", "high"), figures, strict=True))
-            if is_random or has_placebo:
-                outcome = before if is_random else _beyond_features(before - earlier, customers, free)
-                figures = _difference(outcome, sides, drawn)
-                row |= dict(zip(("placebo", "placebo_low", "placebo_high"), figures, strict=True))
-        found.append(row)
-    return found
+    shared = {
+        "method": compared.method,
+        "contacted": int(contacted.sum()),
+        "compared": len(sides[0]),
+        "controls": len(sides[1]),
+        "imbalance": compared.imbalance,
+        "contacted_elsewhere": float(elsewhere[contacted].mean()) if contacted.any() else None,
+        "note": note,
+    }
+    rows: list[dict[str, Any]] = [{"measure": measure, **shared} for measure in MEASURES]
+    if not len(sides[0]):
+        return rows
+    drawn = [_draws(len(sides[0]), seed), _draws(len(sides[1]), seed + is_random)]
+    for row in rows:
+        since, before, earlier = (
+            customers[f"{when}_{row['measure']}"].to_numpy(np.float64) for when in ("since", "before", "earlier")
+        )
+        row |= {"mean_contacted": float(since[sides[0]].mean()), "mean_controls": float(since[sides[1]].mean())}
+        effect = _difference(compared.adjusted(since if is_random else since - before), sides, drawn)
+        row |= dict(zip(("effect", "low", "high"), effect, strict=True))
+        if is_random or has_placebo:
+            placebo = _difference(compared.adjusted(before if is_random else before - earlier), sides, drawn)
+            row |= dict(zip(("placebo", "placebo_low", "placebo_high"), placebo, strict=True))
+    return rows
 
 
-def _beyond_features(outcome: Floats, customers: pd.DataFrame, free: NDArray[np.intp]) -> Floats:
-    """An outcome less what a linear regression among customers not reached expects by their features."""
+def _beyond_features(values: Floats, free: NDArray[np.intp]) -> Callable[[Floats], Floats]:
+    """Takes off an outcome what a linear regression among customers not reached expects by their features."""
     from threadpoolctl import threadpool_limits
 
-    values = _standardised(customers)
+    if not len(free):
+        return lambda outcome: outcome
     with threadpool_limits(limits=1):
-        middle = values[free].mean(axis=0)
-        weights = np.linalg.lstsq(values[free] - middle, outcome[free] - outcome[free].mean(), rcond=1e-6)[0]
-        return np.asarray(outcome - values @ weights)
+        inverse = np.linalg.pinv(values[free] - values[free].mean(axis=0), rcond=1e-6)
+
+    def adjusted(outcome: Floats) -> Floats:
+        with threadpool_limits(limits=1):
+            weights = inverse @ (outcome[free] - outcome[free].mean())
+            return np.asarray(outcome - values @ weights)
+
+    return adjusted
 
 
 def _draws(size: int, seed: int) -> NDArray[np.int64]:
@@ -293,13 +310,10 @@ def _difference(
     return float(values[0].mean() - values[1].mean()), float(low), float(high)
 
 
-def _imbalance(customers: pd.DataFrame, ones: NDArray[np.intp], others: NDArray[np.intp]) -> float | None:
+def _imbalance(ones: Floats, others: Floats) -> float:
     """Largest absolute standardised difference of a feature between the sides of the pairs."""
-    if not len(ones):
-        return None
-    values = _standardised(customers)
-    spread = np.sqrt((values[ones].var(axis=0) + values[others].var(axis=0)) / 2)
-    apart = np.abs(values[ones].mean(axis=0) - values[others].mean(axis=0))
+    spread = np.sqrt((ones.var(axis=0) + others.var(axis=0)) / 2)
+    apart = np.abs(ones.mean(axis=0) - others.mean(axis=0))
     return float(np.max(apart / np.where(spread > 0, spread, 1.0)))
 
 

@@ -19,6 +19,7 @@ from crm_assets.mining.campaign_effects import (
     campaign_effects,
     matched_pairs,
     measurable,
+    standardised,
 )
 from crm_assets.mining.customer_days import customer_days
 from crm_assets_tests.mining.feature_tables import contacts_table, line, transactions_table
@@ -129,7 +130,7 @@ def test_the_same_seed_gives_the_same_figures():
 def test_nobody_stands_in_two_pairs(seed, size):
     rows = frame(size, seed)
     contacted = (rows["role"] == 1).to_numpy()
-    ones, others = matched_pairs(rows, contacted)
+    ones, others = matched_pairs(standardised(rows), contacted)
     assert contacted[ones].all()
     assert not contacted[others].any()
     assert len(set(ones)) == len(ones) == len(set(others))
