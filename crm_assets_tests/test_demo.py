@@ -110,6 +110,33 @@ def test_scores_of_past_days_rank_as_well_as_a_plain_model_and_better_than_recen
     assert all(figures[day, "churn_scores", "ece"][0] <= 0.03 for day in BACKTEST)
 
 
+def test_marts_of_behaviour_hold_all_sales_and_every_order(warehouse) -> None:
+    sums = (
+        "SELECT DISTINCT sum(revenue)::DECIMAL(9, 2), sum(lines) FROM marts.behaviour_sales GROUP BY period, dimension"
+    )
+    assert [(float(revenue), lines) for revenue, lines in warehouse.execute(sums).fetchall()] == [
+        (4_596_039.58, 1_469_307)
+    ]
+    cohorts = "SELECT sum(customers) FILTER (months_since = 0), sum(orders) FROM marts.behaviour_cohorts"
+    assert warehouse.execute(cohorts).fetchone() == (2_469, 155_848)
+    effects = (
+        "SELECT count(*) FROM (SELECT 1 FROM marts.behaviour_revenue_changes GROUP BY compared_with, decomposition, "
+        "category, starts_on HAVING sum(amount) <> any_value(revenue - base_revenue))"
+    )
+    assert warehouse.execute(effects).fetchone() == (0,)
+    assert warehouse.execute("SELECT count(*) FROM marts.behaviour_campaign_effects").fetchone() == (42,)
+
+
+def test_predictions_of_orders_beat_the_customers_own_frequency(warehouse) -> None:
+    query = (
+        "SELECT model, max(value) FILTER (is_champion) - max(value) FILTER (candidate = 'frequency') "
+        "FROM quality.model_leaderboard WHERE model LIKE 'purchase%' AND metric = 'auc' GROUP BY model, trained_for"
+    )
+    gains = warehouse.execute(query).fetchall()
+    assert len(gains) >= 9
+    assert all(gain > 0 for _, gain in gains)
+
+
 def test_lifecycle_stages_order_those_who_order_again(warehouse) -> None:
     """Of all backtest days, the share who order within 30 days falls from stage to stage."""
     query = (
