@@ -18,7 +18,7 @@ from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
 from crm_assets.lake.layout import Lake
-from crm_assets.lake.models import StoredModel
+from crm_assets.lake.models import CARD_FILE, StoredModel, read_model
 from crm_assets.mining.as_of_days import union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
@@ -124,7 +124,8 @@ def churn_model(
         month: training_days(month, first_day, settings.churn_horizon_days) if first_day else []
         for month in run_days(context)
     }
-    models, leaderboards = {}, []
+    models: dict[str, StoredModel] = {}
+    leaderboards = []
     histories = _histories(training_features, months_days, settings)
     for month, (features, labels) in _training_rows(
         training_features, customer_days, persons, months_days, settings, lake
@@ -134,6 +135,7 @@ def churn_model(
             labels,
             month,
             histories=histories,
+            previous=_previous(models, month, settings),
             screening_rows=settings.screening_rows,
             horizon_days=settings.churn_horizon_days,
             active_days=settings.churn_active_days,
@@ -165,6 +167,16 @@ def card_metadata(card: Mapping[str, Any]) -> dict[str, Any]:
         "missing": card["missing"],
         "figures": dg.MetadataValue.md(figures.to_markdown(index=False, floatfmt=".3f")),
     }
+
+
+def _previous(models: Mapping[str, StoredModel], month: date, settings: Settings) -> "ChurnModel | None":
+    """The model of the month before, of this run or as it is stored."""
+    from crm_assets.mining.churn import ChurnModel
+
+    before = (month - timedelta(days=1)).replace(day=1).isoformat()
+    folder = settings.models / "churn_model" / before
+    stored = models.get(before) or (read_model(folder) if (folder / CARD_FILE).exists() else None)
+    return ChurnModel.from_document(stored.document) if stored is not None and stored.document else None
 
 
 def _histories(

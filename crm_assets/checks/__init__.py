@@ -5,12 +5,12 @@ Belongs here: putting the checks together. Not here: any check.
 
 import dagster as dg
 
+from crm_assets.checks.cards import card_checks
 from crm_assets.checks.conservation import conservation_checks
 from crm_assets.checks.contract import contract_checks
 from crm_assets.checks.deletions import deletions
 from crm_assets.checks.drift import drift_checks
 from crm_assets.checks.gates import gate_checks
-from crm_assets.checks.leaks import leak_checks
 from crm_assets.checks.quarantine import quarantine
 from crm_assets.checks.references import reference_checks
 
@@ -25,5 +25,5 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
         *drift_checks,
         deletions,
         *gate_checks,
-        *leak_checks,
+        *card_checks,
     ]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from crm_assets.mining.bg_nbd import TooFewOrdersError, fit_bg_nbd
+from crm_assets.mining.challenger import against_previous
 from crm_assets.mining.churn import ACTIVE_DAYS, HORIZON_DAYS, ChurnModel, feature_matrix
 from crm_assets.mining.classifiers import order_process, parameters, rule, visible
 from crm_assets.mining.drift import reference_of
@@ -43,6 +44,7 @@ class TrainedChurn:
         message: One line on the choice, or on what is missing.
         leaks: AUC of features that alone tell who leaves.
         name: Of what is modelled.
+        challenge: How the champion compares with the previous month's model, see `challenger.against_previous`.
     """
 
     model: ChurnModel | None
@@ -50,11 +52,15 @@ class TrainedChurn:
     message: str
     leaks: dict[str, float]
     name: str = _MODEL
+    challenge: dict[str, Any] | None = None
 
     @property
     def card(self) -> dict[str, Any]:
         """The model's card, or what was missing."""
-        return self.model.card if self.model else {"model": self.name, "needs": self.message, "leaks": self.leaks}
+        if self.model is None:
+            return {"model": self.name, "needs": self.message, "leaks": self.leaks}
+        # The stored model does not depend on which month was trained before, so its own card does not say.
+        return {**self.model.card, "challenge": self.challenge or "no previous model with held-out days of its own"}
 
 
 def train_churn(
@@ -63,6 +69,7 @@ def train_churn(
     month_start: date,
     *,
     histories: pd.DataFrame | None = None,
+    previous: ChurnModel | None = None,
     horizon_days: int = HORIZON_DAYS,
     active_days: int = ACTIVE_DAYS,
     screening_rows: int = SCREENING_ROWS,
@@ -77,6 +84,7 @@ def train_churn(
         month_start: first day the model may score; labels not ended before it are ignored.
         histories: order histories of all customers as of the training days, in `HISTORY_COLUMNS`, alike ones in one row;
             without them the order process is no candidate.
+        previous: the model of the month before, to compare with; what is trained does not depend on it.
         horizon_days: length of the label.
         active_days: who was labelled.
         screening_rows: most rows that candidates which seldom win learn from on the newest fold.
@@ -126,7 +134,14 @@ def train_churn(
         },
         reference=reference_of(visible(_newest(inputs, days)), choice.chance),
     )
-    return TrainedChurn(model, choice.leaderboard(_MODEL, month_start), choice.message, {})
+    challenge = None
+    if previous is not None and previous.features == model.features:
+        judged = rows.loc[choice.judged, ["as_of", "customer_id", "churned"]]
+        seen = previous.card["training_days"]
+        challenge = against_previous(
+            previous.model_id, previous.estimator, seen, judged, inputs[choice.judged], choice.chance, seed
+        )
+    return TrainedChurn(model, choice.leaderboard(_MODEL, month_start), choice.message, {}, challenge=challenge)
 
 
 def card_of(problem: Problem, choice: Choice, seed: int, screening_rows: int) -> dict[str, Any]:

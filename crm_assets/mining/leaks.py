@@ -1,7 +1,7 @@
 """Features that know the outcome.
 
 Belongs here: finding them before a model learns from them. Not here: what is done about it (`churn_training.py`,
-`checks/leaks.py`).
+`checks/cards.py`).
 
 Nothing known of customers in advance tells who leaves nearly without error. A feature that does was written after the
 fact, such as a status that is set when somebody leaves, and a model that reads it is worthless on the day it is used

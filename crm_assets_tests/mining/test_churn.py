@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from crm_assets.mining import classifiers
+from crm_assets.mining.challenger import against_previous
 from crm_assets.mining.churn import (
     ChurnModel,
     churn_labels,
@@ -202,6 +203,27 @@ def test_every_candidate_is_on_the_leaderboard_with_intervals(trained):
     assert ((figures["low"] <= figures["value"]) & (figures["value"] <= figures["high"])).all()
     assert board.loc[board["is_champion"], "candidate"].unique().tolist() == [trained.model.champion]
     assert trained.model.card["grade"]["grade"] in ("A", "B", "C")
+
+
+def test_the_model_of_the_month_before_is_a_challenge_that_changes_nothing(frames, trained):
+    features, labels = frames
+    before = train_churn(features, labels, date(2020, 7, 1)).model
+    again = train_churn(features, labels, MONTH, previous=before)
+    assert again.model == trained.model
+    challenge = again.card["challenge"]
+    assert challenge["previous"] == before.model_id
+    assert challenge["days"] == [str(day) for day in DAYS if str(day) not in before.card["training_days"]]
+    assert challenge["holds"]
+    turned = replace(before, estimator={"column": "recency_days", "sign": -1})
+    assert train_churn(features, labels, MONTH, previous=turned).challenge["auc of previous"] < 0.5
+    knowing = features.merge(labels, on=["as_of", "customer_id"])["churned"].astype(float)
+    seeing = replace(before, estimator={"column": "night_share", "sign": 1})
+    noisy = features.assign(night_share=knowing + np.random.default_rng(1).normal(0, 0.4, len(features)))
+    rows = noisy.merge(labels, on=["as_of", "customer_id"])
+    result = against_previous(
+        seeing.model_id, seeing.estimator, [], rows, feature_matrix(rows), np.full(len(rows), 0.5), 1
+    )
+    assert not result["holds"]
 
 
 def test_without_the_top_reason_the_score_is_lower(frames, trained):

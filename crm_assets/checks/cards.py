@@ -1,6 +1,7 @@
-"""Checks that no model learnt from a feature that knows the outcome.
+"""Checks of what a model's card says: no feature knows the outcome, and retraining made nothing worse.
 
-Belongs here: what the cards of a run's models say of leaks. Not here: finding them (`mining/leaks.py`).
+Belongs here: checks that read cards. Not here: finding leaks (`mining/leaks.py`), comparing models
+(`mining/challenger.py`).
 """
 
 import json
@@ -53,4 +54,27 @@ def _card(settings: Settings, model: str, month: str) -> Mapping[str, Any]:
     return card
 
 
-leak_checks = [leak_check(model) for model in CHECKED_MODELS]
+@dg.asset_check(
+    asset=dg.AssetKey(["models", "churn_model"]),
+    description="The retrained model is not worse than last month's on days that neither had learnt from.",
+)
+def challenger_holds(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """Whether retraining made the model worse beyond chance."""
+    months = _months(context, settings, "churn_model")
+    cards = {month: _card(settings, "churn_model", month).get("challenge") for month in months}
+    known = {month: challenge for month, challenge in cards.items() if isinstance(challenge, dict)}
+    listed = [
+        f"{month[:7]}: AUC {found['auc']:.3f}, {found['previous']} {found['auc of previous']:.3f} "
+        f"(difference {found['low']:+.3f} to {found['high']:+.3f})"
+        for month, found in known.items()
+    ]
+    return dg.AssetCheckResult(
+        passed=all(found["holds"] for found in known.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(listed) or "there is no model of the month before to compare with",
+    )
+
+
+card_checks = [*(leak_check(model) for model in CHECKED_MODELS), challenger_holds]
