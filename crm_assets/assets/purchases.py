@@ -62,17 +62,12 @@ def purchase_model(
     from crm_assets.mining.purchase_training import purchase_training_days, train_purchases
 
     first_day = customer_days.day.min(where=customer_days.orders > 0).to_pyarrow().as_py()
-    wanted = {
-        month: sorted({day for horizon in HORIZONS for day in purchase_training_days(month, first_day, horizon)})
-        if first_day
-        else []
-        for month in run_days(context)
-    }
-    every_day = sorted({day for some in wanted.values() for day in some})
-    rows = _training_rows(training_features, customer_days, Persons.of(identity_members), every_day, settings)
-    models, boards = {}, []
-    for month, some in wanted.items():
-        features, later = (frame[pd.to_datetime(frame["as_of"]).isin(pd.to_datetime(some))] for frame in rows)
+    persons, models, boards = Persons.of(identity_members), {}, []
+    for month in run_days(context):
+        spans = [purchase_training_days(month, first_day, horizon) if first_day else [] for horizon in HORIZONS]
+        wanted = sorted({day for span in spans for day in span})
+        # Each month fetches its own rows: whom a sample holds must not depend on which months are made together.
+        features, later = _training_rows(training_features, customer_days, persons, wanted, settings)
         trained = train_purchases(features, later, month, first_day or month, settings.seed)
         context.log.info("purchase model for %s: %s", month, trained.message)
         models[month.isoformat()] = StoredModel(trained.model.to_document(), trained.model.card)

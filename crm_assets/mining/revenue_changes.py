@@ -102,6 +102,11 @@ def customer_effects(transactions: ir.Table, customer_days: ir.Table, first_day:
     known = days.group_by("month").agg(
         customers=days.customer_id.nunique(where=days.orders > 0), orders=days.orders.sum(), revenue=days.amount.sum()
     )
+    # Engines give sums other types, and none where there is nothing to add.
+    known = known.mutate(
+        **{name: known[name].fill_null(0).cast("int64") for name in ("customers", "orders")},
+        revenue=known.revenue.fill_null(0).cast(MONEY),
+    )
     anonymous = transactions.filter(
         transactions.customer_id.isnull(), transactions.day >= first, transactions.day < after
     )
@@ -243,4 +248,6 @@ def _effect(rows: ir.Table, effect: str, compared_with: str) -> ir.Table:
         "effect": ibis.literal(effect),
         "amount": rows[effect],
     }
-    return rows.select(**{name: columns.get(name, name) for name in BEHAVIOUR_REVENUE_CHANGES.by_name})
+    values = {name: columns[name] if name in columns else rows[name] for name in BEHAVIOUR_REVENUE_CHANGES.by_name}
+    # What was held has the types that its engine gave it.
+    return rows.select(**{name: value.cast(BEHAVIOUR_REVENUE_CHANGES.schema[name]) for name, value in values.items()})
