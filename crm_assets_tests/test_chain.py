@@ -142,7 +142,7 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     shutil.rmtree(home / "models")
     shop.run_all(home, PAST_DAY)
     assert digests(home, PAST_DAY) == before
-    assert len(before) == 8
+    assert len(before) == 9
 
 
 def test_a_range_of_days_gives_the_bytes_of_each_day_alone(finished: Path, tmp_path: Path) -> None:
