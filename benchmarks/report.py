@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "kills": [],
     "customer_value": [],
     "lifecycle": ["data"],
+    "segments": ["data"],
 }
 """Arguments of each, in the order of the page."""
 

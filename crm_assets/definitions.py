@@ -14,6 +14,7 @@ from dagster_duckdb import DuckDBResource
 from crm_assets.assets import (
     behaviour,
     clean,
+    clusters,
     diagnosis,
     drift,
     features,
@@ -26,6 +27,8 @@ from crm_assets.assets import (
     purchases,
     quality,
     retention,
+    segment_marts,
+    segments,
     subscriptions,
     touched,
     value,
@@ -85,6 +88,8 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *identity.identity_assets,
         *features.feature_assets,
         *models.model_assets,
+        *clusters.cluster_assets,
+        *segments.segment_model_assets,
         *marts.mart_assets,
         *lifecycle.lifecycle_assets,
         *value.value_assets,
@@ -93,6 +98,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *purchases.purchase_assets,
         *behaviour.behaviour_assets,
         *diagnosis.diagnosis_assets,
+        *segment_marts.segment_mart_assets,
         *quality.quality_assets,
         *drift.drift_assets,
     ]

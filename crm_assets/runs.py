@@ -20,11 +20,12 @@ from crm_assets.settings import Settings, load_settings
 
 MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "churn_model": (("models", "rfm_cuts"), ("quality", "leaderboard_churn")),
-    "customer_clusters": (),
+    "customer_clusters": (("quality", "segment_stability"), ("quality", "segment_migration")),
     "customer_value": (("quality", "leaderboard_customer_value"),),
     "lifecycle_rules": (),
     "subscription_churn": (("quality", "leaderboard_subscription_churn"),),
     "purchase_model": (("quality", "leaderboard_purchases"),),
+    "segment_rules": (),
 }
 """Models of a month, each with what is made beside it."""
 
@@ -40,7 +41,7 @@ DAILY = (
     ("quality", "lifecycle_transitions"),
     ("quality", "drift"),
 )
-"""What is made of a past day; the newest day has what is not partitioned by day besides."""
+"""What is made of a past day; the newest day has besides what is not partitioned by day and what describes segments."""
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

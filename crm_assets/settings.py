@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -54,6 +54,15 @@ class Settings(BaseSettings):
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")
     value_discount_rate: float = Field(0.1, ge=0, description="Discount of spend to come, per year.")
     value_holdout_days: int = Field(90, ge=1, description="Days of spend held out to choose the value model.")
+    rfm_bins: int = Field(5, ge=2, le=10, description="Scores of each RFM measure.")
+    rfm_weights: list[NonNegativeFloat] = Field(
+        [1.0, 1.0, 1.0], min_length=3, max_length=3, description="Weights of recency, frequency and monetary score."
+    )
+    strata_fields: list[str] = Field(
+        ["value_tier", "activity"], description="Columns of segments and dimensions that make strata."
+    )
+    strata_sample: int = Field(1_000, ge=0, description="Customers drawn from all strata together.")
+    strata_quotas: dict[str, NonNegativeInt] = Field({}, description="Customers drawn from a stratum, by its name.")
     retention_capacity: int | None = Field(None, ge=1, description="Most customers to contact on a day.")
     retention_contact_cost: float = Field(1.0, ge=0, description="What a contact costs, workspace currency.")
     retention_save_rate: float = Field(0.1, gt=0, le=1, description="Share of those leaving whom a contact keeps.")

@@ -25,8 +25,11 @@ from crm_assets.mining.category_features import category_features
 from crm_assets.mining.churn import churn_labels, order_histories
 from crm_assets.mining.churn_performance import realised_outcomes
 from crm_assets.mining.cleaning import clean_dimension, clean_events, flag_outliers, normalise, valid_on
+from crm_assets.mining.cluster_scores import cluster_names_of
+from crm_assets.mining.clustering import ClusterModel
 from crm_assets.mining.cross_sell import basket_items, cross_sell_rules
 from crm_assets.mining.customer_days import customer_days
+from crm_assets.mining.customer_dimensions import customer_dimensions
 from crm_assets.mining.deliveries import deleted_days, deletions, delivered_days, shared_days
 from crm_assets.mining.features import customer_features
 from crm_assets.mining.identity import deliveries_of, has_personal_values, record_versions
@@ -40,9 +43,14 @@ from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
 from crm_assets.mining.samples import as_floats, bounded, drawn_by_day, sample_customers
+from crm_assets.mining.segment_profiles import described_customers, levels_by_segments, sums_by_segments
+from crm_assets.mining.segment_rules import Condition, Rule, SegmentRules, rule_ids
+from crm_assets.mining.segment_trees import response_labels
 from crm_assets.mining.segments import customer_segments
+from crm_assets.mining.strata import draw_strata, with_strata
 from crm_assets.mining.subscriptions import running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
+from crm_assets.mining.value_curve import value_curve
 from crm_assets.mining.value_measures import later_spend, value_measures
 from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY
 
@@ -52,6 +60,31 @@ Read = Callable[[str], ir.Table]
 MONTH_ENDS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), LAST_DAY]
 RULES = LifecycleRules(20, 40)
 FULL = {"crm": EXPORTS[1:], "web": []}
+CLUSTERS = ClusterModel(
+    columns=("recency_days", "orders_365d", "average_order_amount", "discount_share_365d"),
+    log=(True, True, True, False),
+    means=(3.0, 1.2, 2.5, 0.1),
+    scales=(1.1, 0.7, 0.9, 0.2),
+    centers=((-0.8, 0.9, 0.2, 0.0), (1.1, -0.7, -0.3, 0.4), (0.2, 0.1, 0.9, -0.5)),
+    names=("recent", "long absent", "大 baskets"),
+    sizes=(20, 20, 20),
+    medians=((5.0, 4.0, 12.0, 0.1),) * 3,
+    counts=(),
+    dropped={},
+    seed=1,
+)
+
+_FEATURES = ("customer_days", "clean_transactions", "clean_products", "clean_customers", "clean_contacts")
+RULES_OF_SEGMENTS = SegmentRules(
+    {
+        "churn": (
+            Rule(1, (Condition("gap_median", above=3.5, unknown=True), Condition("city", level="Łódź")), {}),
+            Rule(2, (Condition("gap_median", above=3.5, unknown=True), Condition("city", other_than=("Łódź",))), {}),
+            Rule(3, (Condition("gap_median", at_most=3.5),), {}),
+        ),
+        "value": (Rule(1, (), {}),),
+    }
+)
 
 DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "customer_days": lambda t: customer_days(t("clean_transactions")),
@@ -62,11 +95,24 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "baskets": lambda t: basket_items(t("clean_transactions"), t("clean_products"), "product_type", LAST_DAY),
     "known": lambda t: known_spans(t("clean_customers"), t("clean_contacts"), t("customer_days")),
     "stages": lambda t: lifecycle(t("customer_days"), t("known"), MONTH_ENDS, RULES),
+    "features": lambda t: customer_features(*map(t, _FEATURES), MONTH_ENDS),
+    "segments": lambda t: customer_segments(
+        t("measures"), t("cuts"), t("clusters"), rule_ids(RULES_OF_SEGMENTS, of_last_day(t))
+    ),
+    "dimensions": lambda t: customer_dimensions(of_last_day(t), t("customers_current")),
+    "described": lambda t: described_customers(t("segments"), t("dimensions"), of_last_day(t), last_stages(t)),
+    "strata": lambda t: with_strata(t("segments"), ["value_tier", "cluster_name"]),
     "queue": lambda t: retention_queue(t("scores"), t("values"), RetentionPolicy(None, 1.0, 0.1, 0.25, 0.3, 1)),
 }
 """Inputs that other functions make, in the order they are made."""
 
-_FEATURES = ("customer_days", "clean_transactions", "clean_products", "clean_customers", "clean_contacts")
+
+def of_last_day(t: Read) -> ir.Table:
+    return t("features").filter(ibis._.as_of == LAST_DAY)
+
+
+def last_stages(t: Read) -> ir.Table:
+    return t("stages").filter(ibis._.as_of == LAST_DAY)
 
 
 def hold(table: ir.Table) -> ir.Table:
@@ -251,7 +297,9 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         [cross_sell_rules(t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3)]
     ),
     rfm_measures: lambda t: iter([rfm_measures(t("customer_days"), day) for day in (date(2024, 4, 7), LAST_DAY)]),
-    rfm_cuts: lambda t: iter([rfm_cuts(t("measures")), rfm_cuts(t("measures").limit(0))]),
+    rfm_cuts: lambda t: iter(
+        [rfm_cuts(t("measures")), rfm_cuts(t("measures").limit(0)), rfm_cuts(t("measures"), 3, [0.5, 0, 2])]
+    ),
     rfm_scores: lambda t: iter([rfm_scores(t("measures"), t("cuts")), rfm_scores(t("measures"), t("cuts").limit(0))]),
     drawn_by_day: lambda t: iter([drawn_by_day(_first_days(t), MONTH_ENDS, 7, 1)]),
     sample_customers: lambda t: iter(
@@ -279,6 +327,28 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     ),
     value_measures: lambda t: iter([value_measures(t("customer_days"), day) for day in MONTH_ENDS]),
     later_spend: lambda t: iter([later_spend(t("customer_days"), MONTH_ENDS[:3], 45)]),
+    cluster_names_of: lambda t: iter([cluster_names_of(CLUSTERS, t("features").filter(ibis._.as_of == LAST_DAY))]),
+    rule_ids: lambda t: iter([rule_ids(RULES_OF_SEGMENTS, t("features")), rule_ids(SegmentRules({}), t("features"))]),
+    Condition.expression: lambda t: iter(
+        t("features").select("as_of", "customer_id", met=condition.expression(t("features")))
+        for rule in RULES_OF_SEGMENTS.rules["churn"]
+        for condition in rule.conditions
+    ),
+    response_labels: lambda t: iter([response_labels(t("clean_contacts"), MONTH_ENDS)]),
+    customer_dimensions: lambda t: iter(
+        [customer_dimensions(t("features")), customer_dimensions(of_last_day(t), t("customers_current"))]
+    ),
+    with_strata: lambda t: iter([with_strata(t("segments"), fields) for fields in (["rfm_segment"], [])]),
+    draw_strata: lambda t: iter([draw_strata(t("strata"), {"A / recent": 3, "B / unknown": 1, "gone": 4}, 7)]),
+    described_customers: lambda t: iter(
+        [
+            described_customers(t("segments"), t("dimensions"), of_last_day(t), last_stages(t)),
+            described_customers(t("segments"), t("dimensions"), of_last_day(t)),
+        ]
+    ),
+    sums_by_segments: lambda t: iter([sums_by_segments(t("described"))]),
+    levels_by_segments: lambda t: iter([levels_by_segments(t("described"))]),
+    value_curve: lambda t: iter([value_curve(t("segments")), value_curve(t("segments").limit(0))]),
     value_tiers: lambda t: iter([value_tiers(t("measures"))]),
     customer_segments: lambda t: iter(
         [

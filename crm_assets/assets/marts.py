@@ -4,8 +4,6 @@ Belongs here: one short asset per mart. Not here: how its rows are computed (`mi
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PLOTTED_RULES = 15
-CLUSTER_NAMES = ibis.schema({"customer_id": "string", "cluster_name": "string"})
 
 
 @dg.asset(
@@ -43,6 +40,7 @@ CLUSTER_NAMES = ibis.schema({"customer_id": "string", "cluster_name": "string"})
         "customer_features": dg.AssetIn(["features", "customer_features"]),
         "rfm_cuts": dg.AssetIn(["models", "rfm_cuts"]),
         "customer_clusters": dg.AssetIn(["models", "customer_clusters"]),
+        "segment_rules": dg.AssetIn(["models", "segment_rules"]),
         "identity_members": MEMBERS,
     },
     partitions_def=days,
@@ -55,28 +53,29 @@ def customer_segments(
     customer_features: ir.Table,
     rfm_cuts: ir.Table,
     customer_clusters: dict[str, StoredModel],
+    segment_rules: dict[str, StoredModel],
     identity_members: ir.Table,
-    lake: dg.ResourceParam[Lake],
-) -> Iterator[dg.Output[ir.Table]]:
-    """Who each customer is: RFM scores, value tier and cluster, as of a day."""
+) -> ir.Table:
+    """Who each customer is: RFM scores, value tier, cluster and rules, as of a day."""
     from crm_assets.assets import plots
 
     parts, persons = [], Persons.of(identity_members)
-    with ExitStack() as kept:
-        for as_of in run_days(context):
-            cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
-            named = _names_of_clusters(lake, customer_features, as_of, customer_clusters)
-            clusters = kept.enter_context(lake.collected(CLUSTER_NAMES, named)) if named is not None else None
-            measures = rfm_measures(persons.customer_days(customer_days, as_of), as_of)
-            parts.append(segment(measures, cuts, clusters))
-        sizes = (
-            parts[-1]
-            .group_by(segment="rfm_segment")
-            .agg(customers=ibis._.count(), value=ibis._.monetary.sum().cast("float64"))
-        )
-        shown = plots.segment_sizes(sizes.order_by("segment").to_pandas())
-        rows = reduce(lambda left, right: left.union(right), parts)
-        yield dg.Output(rows, metadata={"segments": dg.MetadataValue.md(shown)})
+    for as_of in run_days(context):
+        cuts = rfm_cuts.filter(rfm_cuts.month == month_of(as_of)).drop("month")
+        known = customer_features.filter(customer_features.as_of == as_of, customer_features.orders_365d > 0)
+        clusters = _clusters(known, customer_clusters.get(month_of(as_of).isoformat()))
+        rules = _rules(known, segment_rules.get(month_of(as_of).isoformat()))
+        measures = rfm_measures(persons.customer_days(customer_days, as_of), as_of)
+        parts.append(segment(measures, cuts, clusters, rules))
+    # The last day's, without clusters and rules: what the picture does not show need not be computed twice.
+    sizes = (
+        segment(measures, cuts)
+        .group_by(segment="rfm_segment")
+        .agg(customers=ibis._.count(), value=ibis._.monetary.sum().cast("float64"))
+    )
+    shown = plots.segment_sizes(sizes.order_by("segment").to_pandas())
+    context.add_output_metadata({"segments": dg.MetadataValue.md(shown)})
+    return reduce(lambda left, right: left.union(right), parts)
 
 
 @dg.asset(
@@ -167,24 +166,23 @@ def cross_sell_rules(
     return ibis.memtable(mined.rules, schema=CROSS_SELL_RULES.schema)
 
 
-def _names_of_clusters(
-    lake: Lake, features: ir.Table, as_of: date, models: Mapping[str, StoredModel]
-) -> "Iterator[pa.Table] | None":
-    """The cluster of each customer who ordered, batch by batch; None where the month has no clusters."""
-    from crm_assets.mining.clustering import FEATURE_COLUMNS, ClusterModel, assign_clusters
+def _clusters(known: ir.Table, stored: StoredModel | None) -> ir.Table | None:
+    """The cluster of each customer; None where the month has no clusters."""
+    from crm_assets.mining.cluster_scores import cluster_names_of
+    from crm_assets.mining.clustering import ClusterModel
 
-    stored = models.get(month_of(as_of).isoformat())
     if stored is None or stored.document is None:
         return None
-    model = ClusterModel.from_dict(stored.document)
-    day = features.filter(features.as_of == as_of, features.orders_365d > 0)
-    rows = day.select("customer_id", **as_floats(day, FEATURE_COLUMNS)).order_by("customer_id")
+    return cluster_names_of(ClusterModel.from_dict(stored.document), known)
 
-    def named(batch: "pa.Table") -> "pa.Table":
-        names = assign_clusters(model, batch.to_pandas())
-        return batch.select(["customer_id"]).append_column("cluster_name", [names.to_numpy(dtype=object)])
 
-    return map(named, lake.engine.batches(rows))
+def _rules(known: ir.Table, stored: StoredModel | None) -> ir.Table | None:
+    """The rules that each customer meets; None where the month has no rules."""
+    from crm_assets.mining.segment_rules import SegmentRules, rule_ids
+
+    if stored is None or stored.document is None:
+        return None
+    return rule_ids(SegmentRules.from_document(stored.document), known)
 
 
 def _top_rules(rules: "pd.DataFrame") -> "pd.DataFrame":

@@ -23,7 +23,7 @@ from crm_assets.mining.as_of_days import union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
-from crm_assets.mining.samples import as_floats, bounded, sample_customers
+from crm_assets.mining.samples import as_floats, bounded
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
 from crm_assets.settings import Settings
 
@@ -42,48 +42,20 @@ CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mappin
     backfill_policy=SINGLE_RUN,
     description=RFM_CUTS.description,
 )
-def rfm_cuts(context: dg.AssetExecutionContext, customer_days: ir.Table, identity_members: ir.Table) -> ir.Table:
-    """Quintile cut points as of the day before the month, frozen for the month."""
+def rfm_cuts(
+    context: dg.AssetExecutionContext,
+    customer_days: ir.Table,
+    identity_members: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> ir.Table:
+    """Cut points as of the day before the month, frozen for the month."""
     cuts, persons = [], Persons.of(identity_members)
     for month in run_days(context):
         last = month - timedelta(days=1)
         measures = rfm_measures(persons.customer_days(customer_days, last), last)
-        cuts.append(fit_rfm_cuts(measures).mutate(month=ibis.literal(month)))
+        fitted = fit_rfm_cuts(measures, settings.rfm_bins, settings.rfm_weights)
+        cuts.append(fitted.mutate(month=ibis.literal(month)))
     return reduce(lambda left, right: left.union(right), cuts)
-
-
-@dg.asset(
-    key=["models", "customer_clusters"],
-    ins={"training_features": dg.AssetIn(["features", TRAINING_FEATURES.name])},
-    partitions_def=months,
-    backfill_policy=SINGLE_RUN,
-    io_manager_key="model_io_manager",
-)
-def customer_clusters(
-    context: dg.AssetExecutionContext, training_features: ir.Table, settings: dg.ResourceParam[Settings]
-) -> dict[str, StoredModel]:
-    """K-means clusters of the customers as of the day before the month, named by what sets them apart."""
-    import pandas as pd
-
-    from crm_assets.assets import plots
-    from crm_assets.mining.clustering import FEATURE_COLUMNS, fit_clusters
-
-    models, counts = {}, pd.DataFrame()
-    for month in run_days(context):
-        last = month - timedelta(days=1)
-        day = training_features.filter(training_features.as_of == last, training_features.orders_365d > 0)
-        day = sample_customers(day, settings.training_rows, settings.seed)
-        frame = day.select("customer_id", **as_floats(day, FEATURE_COLUMNS)).order_by("customer_id").to_pandas()
-        if frame.empty:
-            needs = f"needs customers who ordered by {last}: 0 rows"
-            models[month.isoformat()] = StoredModel(None, {"model": "customer_clusters", "needs": needs})
-            continue
-        model = fit_clusters(frame, settings.seed)
-        models[month.isoformat()] = StoredModel(model.to_dict(), {"trained_for": month.isoformat(), **model.card()})
-        counts = pd.DataFrame(model.card()["counts_tried"])
-    if not counts.empty:
-        context.add_output_metadata({"number of clusters": dg.MetadataValue.md(plots.cluster_counts(counts))})
-    return models
 
 
 @dg.multi_asset(
@@ -241,4 +213,4 @@ def _training_rows(
             yield month, fetched(bounded(of_month, settings.training_rows, max(1, len(wanted)), settings.seed))
 
 
-model_assets = [rfm_cuts, customer_clusters, churn_model]
+model_assets = [rfm_cuts, churn_model]

@@ -30,6 +30,8 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["quality", "leaderboard_customer_value"],
     ["quality", "leaderboard_subscription_churn"],
     ["quality", "leaderboard_purchases"],
+    ["quality", "segment_stability"],
+    ["quality", "segment_migration"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],

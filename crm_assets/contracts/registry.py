@@ -1,8 +1,8 @@
 """Every table of the lake with the layer it lives in.
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
-`segments.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`, `basket.py`,
-`behaviour.py`, `diagnosis.py`, `purchases.py`, `identity.py`).
+`segments.py`, `segmentation.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`,
+`basket.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `identity.py`).
 """
 
 from functools import cache
@@ -26,7 +26,8 @@ from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
-from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS
+from crm_assets.contracts.segmentation import SEGMENTATION_TABLES
+from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS, SEGMENT_MIGRATION, SEGMENT_STABILITY
 from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
 from crm_assets.contracts.value import CUSTOMER_VALUE
 
@@ -60,6 +61,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("features", TRAINING_FEATURES),
     ("models", layers.monthly(RFM_CUTS, RFM_CUTS.name, RFM_CUTS.description)),
     ("marts", layers.by_partition(CUSTOMER_SEGMENTS)),
+    *(("marts", layers.by_partition(table)) for table in SEGMENTATION_TABLES.values()),
     ("marts", layers.by_partition(CHURN_SCORES)),
     ("marts", layers.by_partition(SUBSCRIPTION_CHURN_SCORES)),
     ("marts", layers.by_partition(LIFECYCLE)),
@@ -81,6 +83,8 @@ _TABLES: tuple[tuple[str, Table], ...] = (
         layers.monthly(MODEL_LEADERBOARD, "leaderboard_subscription_churn", MODEL_LEADERBOARD.description),
     ),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_purchases", MODEL_LEADERBOARD.description)),
+    ("quality", layers.monthly(SEGMENT_STABILITY, SEGMENT_STABILITY.name, SEGMENT_STABILITY.description)),
+    ("quality", layers.monthly(SEGMENT_MIGRATION, SEGMENT_MIGRATION.name, SEGMENT_MIGRATION.description)),
     ("quality", CHURN_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),

@@ -1,101 +1,29 @@
 """Clusters of customers, named by what sets them apart.
 
-Belongs here: k-means on scaled customer features, the choice of the number of clusters, their names, and the assignment
-of customers to a fitted model. Not here: RFM segments (`rfm.py`), computing features, storing models.
-
-Sources: Lloyd, Least squares quantization in PCM (1982), with k-means++ starts (Arthur and Vassilvitskii, 2007);
-Rousseeuw, Silhouettes (1987), for the choice of k.
+Belongs here: scaling customer features, fitting clusters to them or moving those of the month before, and the assignment
+of customers in memory. Not here: the number of clusters (`cluster_counts.py`), their names (`cluster_words.py`), months
+(`cluster_history.py`), assignment in the engine (`cluster_scores.py`), RFM segments (`rfm.py`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from crm_assets.mining.silhouettes import mean_silhouettes
+from crm_assets.mining.cluster_counts import ClusterCount, choose_centers, move_centers, nearest
+from crm_assets.mining.cluster_words import INPUTS, ClusterInput, NamedCenters, cluster_names, keep_names
 
 Matrix = npt.NDArray[np.float64]
 
 
-class ClusterInput(NamedTuple):
-    """One feature customers are clustered on.
-
-    Attributes:
-        column: Column of `customer_features`, or `average_order_amount`, which is computed here.
-        log: Take the logarithm first: counts and amounts, whose large values would otherwise rule the distances.
-        low: Word for a cluster well below the population.
-        high: Word for a cluster well above it.
-    """
-
-    column: str
-    log: bool
-    low: str
-    high: str
-
-
-INPUTS = (
-    ClusterInput("recency_days", True, "recent", "long absent"),
-    ClusterInput("tenure_days", True, "new", "long-standing"),
-    ClusterInput("orders_365d", True, "infrequent", "frequent"),
-    ClusterInput("amount_365d", True, "low spend", "high spend"),
-    ClusterInput("average_order_amount", True, "small baskets", "large baskets"),
-    ClusterInput("categories_365d", True, "few categories", "many categories"),
-    ClusterInput("discount_share_365d", False, "rarely discounted", "discount-driven"),
-)
-"""What customers are clustered on, and the words clusters are named with."""
-
 FEATURE_COLUMNS = tuple(sorted({given.column for given in INPUTS} - {"average_order_amount"}))
 """Columns of `customer_features` that clusters are made from."""
 
-CLUSTER_COUNTS = range(3, 9)
-"""Numbers of clusters tried."""
-
-LARGEST_SHARE = 0.9
-"""A solution with a larger share of customers in one cluster separates outliers, not customers, and is refused."""
-
-CUSTOMERS_PER_CLUSTER = 10
-"""A number of clusters is tried only with at least this many customers for each."""
-
-SILHOUETTE_SAMPLE = 5_000
-"""Customers the silhouette is measured on: its cost grows with their square."""
-
-FIT_SAMPLE = 200_000
-"""Customers the centers are fitted on, drawn with the seed where there are more."""
-
 CLIP = 4.0
 """Scaled values are cut off at this many standard deviations, so that no single odd value draws a center to itself."""
-
-STANDS_OUT = 0.3
-"""Standard deviations from the population from which a feature may name a cluster."""
-
-STANDS_OUT_STRONGLY = 1.5
-"""Standard deviations from which the word is preceded by "very"."""
-
-NAME_WORDS = 3
-"""Words in a name, as long as they tell the clusters apart."""
-
-SINGLE_CLUSTER = "all customers"
-"""The one cluster of a population that could not be divided."""
-
-
-@dataclass(frozen=True)
-class ClusterCount:
-    """What was measured for one number of clusters.
-
-    Attributes:
-        clusters: Number of clusters.
-        silhouette: Mean silhouette of the sample, -1 to 1.
-        largest_share: Share of customers in the largest cluster.
-        refused: Not eligible, because that share is above `LARGEST_SHARE`.
-    """
-
-    clusters: int
-    silhouette: float
-    largest_share: float
-    refused: bool
 
 
 @dataclass(frozen=True)
@@ -114,6 +42,8 @@ class ClusterModel:
         counts: What was measured for each number of clusters tried.
         dropped: Features left out, each with the reason.
         seed: Seed of starts and samples.
+        kept: Of each cluster, whether its name is one of the fit before.
+        reviewed: Whether the number of clusters was chosen here, or is that of the fit before.
     """
 
     columns: tuple[str, ...]
@@ -127,6 +57,8 @@ class ClusterModel:
     counts: tuple[ClusterCount, ...]
     dropped: dict[str, str]
     seed: int
+    kept: tuple[bool, ...] = ()
+    reviewed: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The model as JSON-able values."""
@@ -136,8 +68,8 @@ class ClusterModel:
     def from_dict(cls, values: Mapping[str, Any]) -> "ClusterModel":
         """The model `to_dict` was taken from, also after a round trip through JSON."""
         fields: dict[str, Any] = dict(values)
-        for name in ("columns", "log", "means", "scales", "names", "sizes"):
-            fields[name] = tuple(fields[name])
+        for name in ("columns", "log", "means", "scales", "names", "sizes", "kept"):
+            fields[name] = tuple(fields.get(name, ()))
         for name in ("centers", "medians"):
             fields[name] = tuple(tuple(row) for row in fields[name])
         fields["counts"] = tuple(ClusterCount(**count) for count in fields["counts"])
@@ -146,21 +78,30 @@ class ClusterModel:
     def card(self) -> dict[str, Any]:
         """What a person wants to know of the model, JSON-able."""
         customers = sum(self.sizes)
-        chosen = [count.silhouette for count in self.counts if count.clusters == len(self.names)]
+        chosen = next((count for count in self.counts if count.clusters == len(self.names)), None)
+        kept = self.kept or (False,) * len(self.names)
+        inputs = [used for used in INPUTS if used.column in self.columns]
+        names_now = cluster_names(np.array(self.centers), inputs) if len(self.centers) > 1 else self.names
         return {
             "method": "k-means on standardised features, logarithms of counts, days and amounts",
             "customers": customers,
             "clusters": [
                 {
                     "name": name,
+                    "name_kept": is_kept,
+                    "sets_it_apart_now": name_now,
                     "customers": size,
                     "share": round(size / customers, 4) if customers else 0.0,
                     "medians": dict(zip(self.columns, medians, strict=True)),
                     "differences": dict(zip(self.columns, [round(value, 3) for value in center], strict=True)),
                 }
-                for name, size, center, medians in zip(self.names, self.sizes, self.centers, self.medians, strict=True)
+                for name, is_kept, name_now, size, center, medians in zip(
+                    self.names, kept, names_now, self.sizes, self.centers, self.medians, strict=True
+                )
             ],
-            "silhouette": chosen[0] if chosen else None,
+            "silhouette": chosen.silhouette if chosen else None,
+            "stability": chosen.stability if chosen else None,
+            "number_of_clusters": "chosen from those tried" if self.reviewed else "as chosen at the last review",
             "counts_tried": [asdict(count) for count in self.counts],
             "inputs": list(self.columns),
             "dropped": self.dropped,
@@ -168,17 +109,21 @@ class ClusterModel:
         }
 
 
-def fit_clusters(features: pd.DataFrame, seed: int) -> ClusterModel:
-    """Fit clusters with the number of clusters that separates customers best.
+def fit_clusters(
+    features: pd.DataFrame, seed: int, previous: ClusterModel | None = None, review: bool = True
+) -> ClusterModel:
+    """Fit clusters, or move those of an earlier fit to these customers.
 
     Args:
         features: one row per customer: customer_id and columns of `INPUTS`. Missing values count as average; inputs
             that are absent, empty or the same for everyone are left out, which the card says.
         seed: of starts and samples; equal seeds and rows, in any order, give equal models.
+        previous: an earlier fit; clusters near one of it keep its name.
+        review: look at all numbers of clusters again, even if those of `previous` still divide the customers.
 
     Returns:
-        The model with the best silhouette among those without a cluster above `LARGEST_SHARE`. Where there is none, or
-        fewer customers than clusters need, one cluster holds everyone.
+        A model whose number of clusters is stable, without a cluster above `LARGEST_SHARE`, and separates customers best
+        (see `choose_centers`). Where there is none, or fewer customers than clusters need, one cluster holds everyone.
 
     Raises:
         ValueError: customer_id is missing or not unique.
@@ -194,25 +139,42 @@ def fit_clusters(features: pd.DataFrame, seed: int) -> ClusterModel:
     means, scales = _center_and_scale(logged)
     scaled = _scale(logged, means, scales)
 
-    counts, centers = choose_centers(scaled, seed)
-    labels = _nearest(scaled, centers)
+    in_use = _moved(previous, [used.column for used in inputs], scaled, seed)
+    reviewed = review or in_use is None or previous is None
+    if in_use is not None and previous is not None and not reviewed:
+        counts, centers = previous.counts, in_use
+    else:
+        counts, centers = choose_centers(scaled, seed, in_use)
+    labels = nearest(scaled, centers)
     sizes = np.bincount(labels, minlength=len(centers))
     order = sorted(range(len(centers)), key=lambda cluster: (-sizes[cluster], tuple(centers[cluster])))
     centers = centers[order]
-    medians = [_medians(values[labels == cluster]) for cluster in order]
+    names, kept = keep_names(centers, inputs, _named(previous))
     return ClusterModel(
         columns=tuple(used.column for used in inputs),
         log=tuple(used.log for used in inputs),
         means=_plain(means),
         scales=_plain(scales),
         centers=tuple(_plain(center) for center in centers),
-        names=cluster_names(centers, inputs),
+        names=names,
         sizes=tuple(int(sizes[cluster]) for cluster in order),
-        medians=tuple(medians),
+        medians=tuple(_medians(values[labels == cluster]) for cluster in order),
         counts=counts,
         dropped=dropped,
         seed=seed,
+        kept=kept,
+        reviewed=reviewed,
     )
+
+
+def scaled_features(model: ClusterModel, features: pd.DataFrame) -> Matrix:
+    """Features in standard deviations from the mean of the customers a model was fitted on, one column for each.
+
+    Raises:
+        ValueError: columns of the model are missing.
+    """
+    values = _values(features, model.columns)
+    return _scale(_log(values, model.log), np.array(model.means), np.array(model.scales))
 
 
 def assign_clusters(model: ClusterModel, features: pd.DataFrame) -> pd.Series:
@@ -228,89 +190,21 @@ def assign_clusters(model: ClusterModel, features: pd.DataFrame) -> pd.Series:
     Raises:
         ValueError: columns of the model are missing.
     """
-    values = _values(features, model.columns)
-    scaled = _scale(_log(values, model.log), np.array(model.means), np.array(model.scales))
-    labels = _nearest(scaled, np.array(model.centers).reshape(len(model.names), len(model.columns)))
+    scaled = scaled_features(model, features)
+    labels = nearest(scaled, np.array(model.centers).reshape(len(model.names), len(model.columns)))
     names = np.array(model.names, dtype=object)[labels]
     return pd.Series(names, index=features.index, name="cluster_name", dtype="str")
 
 
-def choose_centers(scaled: Matrix, seed: int) -> tuple[tuple[ClusterCount, ...], Matrix]:
-    """Centers of the number of clusters that separates customers best.
-
-    Args:
-        scaled: one row per customer, features on comparable scales, no missing values.
-        seed: of starts and samples.
-
-    Returns:
-        What was measured for each of `CLUSTER_COUNTS` the customers suffice for, and the centers with the best
-        silhouette among those not refused; one center, the mean, where none is left.
-    """
-    centers = scaled.mean(axis=0, keepdims=True) if len(scaled) else np.zeros((1, scaled.shape[1]))
-    distinct = len(np.unique(scaled, axis=0)) if scaled.size else 0
-    tried = [k for k in CLUSTER_COUNTS if k * CUSTOMERS_PER_CLUSTER <= len(scaled) and k < distinct]
-    if not tried:
-        return (), centers
-
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    random = np.random.default_rng(seed)
-    fitted_on = _sample(scaled, FIT_SAMPLE, random)
-    measured_on = _sample(scaled, SILHOUETTE_SAMPLE, random)
-    counts: list[ClusterCount] = []
-    best = -np.inf
-    # one thread: sums in another order move centers by a last digit
-    with threadpool_limits(limits=1):
-        candidates = [KMeans(k, n_init=10, random_state=seed).fit(fitted_on).cluster_centers_ for k in tried]
-        measured = mean_silhouettes(measured_on, [_nearest(measured_on, candidate) for candidate in candidates])
-    for k, candidate, silhouette in zip(tried, candidates, measured, strict=True):
-        largest = float(np.bincount(_nearest(scaled, candidate)).max() / len(scaled))
-        refused = largest > LARGEST_SHARE
-        counts.append(ClusterCount(k, round(silhouette, 6), round(largest, 6), refused))
-        if not refused and counts[-1].silhouette > best:
-            best, centers = counts[-1].silhouette, candidate
-    return tuple(counts), centers
+def _named(model: ClusterModel | None) -> NamedCenters | None:
+    return NamedCenters(model.columns, model.centers, model.names) if model else None
 
 
-def cluster_names(centers: Matrix, inputs: Sequence[ClusterInput]) -> tuple[str, ...]:
-    """Names from the largest differences to the population, lengthened until no two clusters share the same words.
-
-    Args:
-        centers: one row per cluster, one column per input, in standard deviations from the population.
-        inputs: what the columns mean.
-
-    Returns:
-        One name per cluster, such as "very frequent, high spend, discount-driven".
-    """
-    if len(centers) < 2:
-        return (SINGLE_CLUSTER,) * len(centers)
-    words = [_words(center, inputs) for center in centers]
-    lengths = [sum(abs(difference) >= STANDS_OUT for difference in center) for center in centers]
-    lengths = [min(max(length, 1), NAME_WORDS) for length in lengths]
-    while True:
-        used = [frozenset(row[:length]) for row, length in zip(words, lengths, strict=True)]
-        longer = [
-            length + 1 if used.count(own) > 1 and length < len(row) else length
-            for row, length, own in zip(words, lengths, used, strict=True)
-        ]
-        if longer == lengths:
-            break
-        lengths = longer
-    names = [", ".join(row[:length]) for row, length in zip(words, lengths, strict=True)]
-    # the same words throughout: only the degree differs, and the larger cluster comes first
-    earlier = [used[:position].count(own) for position, own in enumerate(used)]
-    return tuple(f"{name} ({before + 1})" if before else name for name, before in zip(names, earlier, strict=True))
-
-
-def _words(center: Matrix, inputs: Sequence[ClusterInput]) -> list[str]:
-    """The word of each input for one cluster, most telling first."""
-    order = sorted(range(len(inputs)), key=lambda column: -abs(center[column]))
-    return [
-        ("very " if abs(center[column]) >= STANDS_OUT_STRONGLY else "")
-        + (inputs[column].high if center[column] > 0 else inputs[column].low)
-        for column in order
-    ]
+def _moved(previous: ClusterModel | None, columns: Sequence[str], scaled: Matrix, seed: int) -> Matrix | None:
+    """Centers of an earlier fit on the same features, moved to other customers; None where they do not divide these."""
+    if previous is None or list(previous.columns) != list(columns) or len(previous.names) < 2:
+        return None
+    return move_centers(scaled, np.array(previous.centers), seed)
 
 
 def _usable_inputs(features: pd.DataFrame) -> tuple[list[ClusterInput], dict[str, str]]:
@@ -365,17 +259,6 @@ def _center_and_scale(values: Matrix) -> tuple[Matrix, Matrix]:
 def _scale(values: Matrix, means: Matrix, scales: Matrix) -> Matrix:
     """Standard deviations from the mean, cut off at `CLIP`; missing values are average."""
     return np.clip(np.nan_to_num((values - means) / scales, nan=0.0), -CLIP, CLIP)
-
-
-def _sample(rows: Matrix, size: int, random: np.random.Generator) -> Matrix:
-    """At most `size` rows, in their order."""
-    return rows if len(rows) <= size else rows[np.sort(random.choice(len(rows), size, replace=False))]
-
-
-def _nearest(scaled: Matrix, centers: Matrix) -> npt.NDArray[np.intp]:
-    """Position of the nearest center of each row, the first one if several."""
-    distances = np.stack([((scaled - center) ** 2).sum(axis=1) for center in centers], axis=1)
-    return np.asarray(distances.argmin(axis=1))
 
 
 def _medians(values: Matrix) -> tuple[float, ...]:

@@ -8,16 +8,20 @@ The eleven names and the ranges they may cover are Putler's grid over R and the 
 `SEGMENT_GRID` gives each cell one of the names published for it. Tiers: the ABC analysis of the 80/20 rule (Pareto).
 """
 
+from collections.abc import Sequence
 from datetime import date
 
 import ibis
 import ibis.expr.types as ir
 
 from crm_assets.contracts.model import MONEY
-from crm_assets.contracts.segments import MEASURES
+from crm_assets.contracts.segments import MEASURES, MOST_BINS
 
 SCORES = 5
-"""Scores run from 1 to 5: quintiles."""
+"""Scores run from 1 to 5 unless other bins are asked for: quintiles."""
+
+EQUAL_WEIGHTS = (1.0, 1.0, 1.0)
+"""Weights of recency, frequency and monetary score in the one RFM score."""
 
 TIER_SHARES = (("A", 80), ("B", 95))
 """Each tier and the percentage of all positive value at which it ends; whoever comes after is tier C."""
@@ -63,12 +67,12 @@ def rfm_measures(customer_days: ir.Table, as_of: date) -> ir.Table:
     ).order_by("customer_id")
 
 
-def rfm_cuts(measures: ir.Table) -> ir.Table:
-    """Quintile cut points of the three measures, to be kept and applied to later days.
+def rfm_cuts(measures: ir.Table, bins: int = SCORES, weights: Sequence[float] = EQUAL_WEIGHTS) -> ir.Table:
+    """Cut points of the three measures that bin customers evenly, to be kept and applied to later days.
 
     A score covers the values above `lower_bound` up to and including `upper_bound`; the outermost bounds are null, so
     every later value has a score. Equal values share one score: that of the smallest among them when customers are
-    counted off in fifths from the smallest value up. Where most customers have one order, all of them score 1 on
+    counted off in even bins from the smallest value up. Where most customers have one order, all of them score 1 on
     frequency and the next scores stay empty (equal bounds).
 
     Frequency and monetary value only grow with history, so under old cut points scores drift upwards: refit with the
@@ -76,28 +80,45 @@ def rfm_cuts(measures: ir.Table) -> ir.Table:
 
     Args:
         measures: as from `rfm_measures`, of one as_of day.
+        bins: scores of each measure, 2 to `contracts.segments.MOST_BINS`.
+        weights: of recency, frequency and monetary score in the RFM score; not negative, one at least positive.
 
     Returns:
-        Five rows per measure, by measure and score (`contracts.segments.RFM_CUTS`); no rows from an empty table.
+        As many rows per measure as there are bins, by measure and score (`contracts.segments.RFM_CUTS`); no rows from an
+        empty table.
+
+    Raises:
+        ValueError: bins or weights cannot be used.
     """
+    if not 2 <= bins <= MOST_BINS or len(weights) != len(MEASURES) or min(weights) < 0 or not sum(weights):
+        raise ValueError(
+            f"RFM needs 2 to {MOST_BINS} bins and three weights that are not negative and not all zero, "
+            f"not {bins} bins and the weights {list(weights)}."
+        )
     values = ibis.union(*(_long(measures, measure) for measure in MEASURES))
-    fifths = values.select(
+    binned = values.select(
         "measure",
         "value",
         "as_of",
-        fifth=(
+        bin=(
             ibis.rank().over(group_by=values.measure, order_by=values.value)
-            * SCORES
+            * bins
             // values.count().over(ibis.window(group_by=values.measure))
         ).cast("int64"),
     )
-    bounds = fifths.group_by("measure").aggregate(
-        fitted_on=fifths.as_of.max(),
-        **{f"upper_{fifth}": fifths.value.max(where=fifths.fifth <= fifth) for fifth in range(SCORES - 1)},
-        **{f"customers_{fifth}": (fifths.fifth == fifth).sum().cast("int64") for fifth in range(SCORES)},
+    bounds = binned.group_by("measure").aggregate(
+        fitted_on=binned.as_of.max(),
+        **{f"upper_{number}": binned.value.max(where=binned.bin <= number) for number in range(bins - 1)},
+        **{f"customers_{number}": (binned.bin == number).sum().cast("int64") for number in range(bins)},
     )
-    rows = ibis.union(*(_cut_row(bounds, fifth) for fifth in range(SCORES)))
-    return rows.order_by("measure", "score")
+    rows = ibis.union(*(_cut_row(bounds, number, bins) for number in range(bins)))
+    by_measure = [
+        (rows.measure == measure, weight) for measure, weight in zip(MEASURES, map(float, weights), strict=True)
+    ]
+    terms = f" {bins} bins, weights {':'.join(f'{weight:g}' for weight in weights)}"
+    return rows.mutate(
+        weight=ibis.cases(*by_measure).cast("float64"), version=rows.fitted_on.cast("string") + terms
+    ).order_by("measure", "score")
 
 
 def rfm_scores(measures: ir.Table, cuts: ir.Table) -> ir.Table:
@@ -108,30 +129,41 @@ def rfm_scores(measures: ir.Table, cuts: ir.Table) -> ir.Table:
         cuts: as from `rfm_cuts`, of the same or an earlier day.
 
     Returns:
-        The columns of `measures` with r_score, f_score, m_score (1 to 5, 5 is best) and rfm_segment, by customer_id.
-        No rows where `cuts` has none.
+        The columns of `measures` with r_score, f_score, m_score (1 to the number of bins, the most is best), rfm_segment,
+        rfm_score (their weighted mean) and rfm_version, by customer_id. No rows where `cuts` has none.
     """
     wide = cuts.aggregate(
         **{
             f"{measure}_{score}": cuts.lower_bound.max(where=(cuts.measure == measure) & (cuts.score == score))
             for measure in MEASURES
-            for score in range(1, SCORES + 1)
+            for score in range(1, MOST_BINS + 1)
         },
+        **{f"{measure}_weight": cuts.weight.max(where=cuts.measure == measure) for measure in MEASURES},
+        bins=cuts.score.max(),
+        rfm_version=cuts.version.max(),
         cut_points=cuts.count(),
     )
     joined = measures.cross_join(wide.filter(wide.cut_points > 0))
     scored = joined.select(
         *measures.columns,
         **{_SCORE_COLUMNS[measure]: _score(joined, measure) for measure in MEASURES},
+        **{name: joined[name] for name in ("bins", "rfm_version", *(f"{measure}_weight" for measure in MEASURES))},
     )
-    return scored.mutate(rfm_segment=rfm_segment(scored.r_score, scored.f_score, scored.m_score)).order_by(
-        "customer_id"
-    )
+    weights = [scored[f"{measure}_weight"] for measure in MEASURES]
+    weighted = [scored[_SCORE_COLUMNS[measure]] * scored[f"{measure}_weight"] for measure in MEASURES]
+    mean = ((scored.f_score + scored.m_score) // 2).cast("int64")
+    segment = rfm_segment(_of_five(scored.r_score, scored.bins), _of_five(mean, scored.bins))
+    return scored.select(
+        *measures.columns,
+        *_SCORE_COLUMNS.values(),
+        rfm_segment=segment,
+        rfm_score=(weighted[0] + weighted[1] + weighted[2]) / (weights[0] + weights[1] + weights[2]),
+        rfm_version=scored.rfm_version,
+    ).order_by("customer_id")
 
 
-def rfm_segment(r_score: ir.Value, f_score: ir.Value, m_score: ir.Value) -> ir.StringValue:
-    """Name of the grid cell of a recency score and the mean of frequency and monetary score, halves rounded down."""
-    fm_score = ((f_score + m_score) // 2).cast("int64")
+def rfm_segment(r_score: ir.Value, fm_score: ir.Value) -> ir.StringValue:
+    """Name of the grid cell of a recency score and the mean of frequency and monetary score, each 1 to 5."""
     cells = [
         ((r_score == recency) & (fm_score == position), name)
         for recency, names in SEGMENT_GRID.items()
@@ -173,28 +205,33 @@ def _long(measures: ir.Table, measure: str) -> ir.Table:
     return measures.select(measure=ibis.literal(measure), value=measures[measure].cast(MONEY), as_of=measures.as_of)
 
 
-def _cut_row(bounds: ir.Table, fifth: int) -> ir.Table:
-    """The row of one fifth of each measure; fifth 0 holds the smallest values."""
+def _of_five(score: ir.Value, bins: ir.Value) -> ir.Value:
+    """A score of some bins as one of the five that the grid has: the one that the middle of the bin lies in."""
+    return ((score * 2 - 1) * SCORES // (bins * 2) + 1).cast("int64")
+
+
+def _cut_row(bounds: ir.Table, number: int, bins: int) -> ir.Table:
+    """The row of one bin of each measure; bin 0 holds the smallest values."""
     unbounded = ibis.null(MONEY)
     best_is_small = bounds.measure == "recency_days"
     return bounds.select(
         measure=bounds.measure,
-        score=best_is_small.ifelse(SCORES - fifth, fifth + 1).cast("int64"),
-        lower_bound=bounds[f"upper_{fifth - 1}"] if fifth else unbounded,
-        upper_bound=bounds[f"upper_{fifth}"] if fifth < SCORES - 1 else unbounded,
-        customers=bounds[f"customers_{fifth}"],
+        score=best_is_small.ifelse(bins - number, number + 1).cast("int64"),
+        lower_bound=bounds[f"upper_{number - 1}"] if number else unbounded,
+        upper_bound=bounds[f"upper_{number}"] if number < bins - 1 else unbounded,
+        customers=bounds[f"customers_{number}"],
         fitted_on=bounds.fitted_on,
     )
 
 
 def _score(joined: ir.Table, measure: str) -> ir.Value:
-    """One plus the number of cut points the measure passes; for recency, five less that number."""
-    cut_points = [joined[f"{measure}_{score}"] for score in range(1, SCORES + 1)]
+    """One plus the number of cut points the measure passes; for recency, the number of bins less that number."""
+    cut_points = [joined[f"{measure}_{score}"] for score in range(1, MOST_BINS + 1)]
     value = joined[measure].cast(MONEY)
     # the open end of a measure is null and compares as not passed; plain literals would be narrower in the engine
     # than Ibis takes them to be, and so in files that no table with types was kept for
     passed = sum(
         ((value > cut_point).fill_null(False).cast("int64") for cut_point in cut_points), start=ibis.literal(0)
     )
-    score = SCORES - passed if measure == "recency_days" else 1 + passed
+    score = joined.bins - passed if measure == "recency_days" else 1 + passed
     return score.cast("int64")

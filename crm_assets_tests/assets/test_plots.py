@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.assets import behaviour_plots, flow_plot, plots, value_plots
+from crm_assets.assets import behaviour_plots, flow_plot, plots, segment_plots, value_plots
 
 SHARES = np.linspace(0, 1, 3_000)
 CURVES = pd.concat(
@@ -58,6 +58,8 @@ EFFECTS = pd.DataFrame(
     }
 )
 
+PARETO = pd.DataFrame({"percent": [10, 50, 100], "value_share": [0.4, 0.9, 1.0], "value_tier": ["A", "B", "C"]})
+
 PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "segment_sizes": (plots.segment_sizes, SEGMENTS),
     "calibration_curve": (plots.calibration_curve, BINS),
@@ -70,6 +72,7 @@ PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "cohort_retention": (behaviour_plots.cohort_retention, COHORTS),
     "campaign_effects": (behaviour_plots.campaign_effects, EFFECTS),
     "repeat_rates": (behaviour_plots.repeat_rates, REPEATS),
+    "pareto_curve": (segment_plots.pareto_curve, PARETO),
     "flows": (partial(flow_plot.flows, states=STATES), MOVES),
 }
 each_plot = pytest.mark.parametrize(("plot", "frame"), PLOTS.values(), ids=PLOTS.keys())

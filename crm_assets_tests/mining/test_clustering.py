@@ -13,15 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from crm_assets.mining.clustering import (
-    INPUTS,
-    SINGLE_CLUSTER,
-    ClusterModel,
-    assign_clusters,
-    choose_centers,
-    cluster_names,
-    fit_clusters,
-)
+from crm_assets.mining.cluster_counts import choose_centers
+from crm_assets.mining.cluster_words import INPUTS, SINGLE_CLUSTER, cluster_names
+from crm_assets.mining.clustering import ClusterModel, assign_clusters, fit_clusters
 
 REFERENCE = Path(os.environ.get("CRM_REFERENCE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 ONLINE_RETAIL = REFERENCE / "online_retail" / "online_retail.parquet"

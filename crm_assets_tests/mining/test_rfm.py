@@ -126,6 +126,43 @@ def test_ten_customers_are_cut_into_pairs():
     assert scores.r_score.tolist() == [5, 5, 4, 4, 3, 3, 2, 2, 1, 1]
 
 
+@pytest.mark.parametrize("bins", [2, 3, 10])
+def test_other_bins_count_from_one_and_keep_the_names(bins):
+    table = measures(list(range(30)), list(range(1, 31)), [10 * n for n in range(1, 31)])
+    cuts = rfm_cuts(table, bins)
+    assert frame(cuts).groupby("measure").size().tolist() == [bins] * 3
+    assert (frame(cuts).customers == 30 // bins).all()
+    scores = frame(rfm_scores(table, cuts))
+    assert scores.f_score.tolist() == [1 + n * bins // 30 for n in range(30)]
+    assert scores.r_score.tolist() == [bins - n * bins // 30 for n in range(30)]
+    assert scores.rfm_segment.iloc[0] in ("new", "potential_loyalist")
+    assert scores.rfm_segment.iloc[-1] in ("at_risk", "cant_lose")
+
+
+def test_ten_bins_halve_to_the_five_of_the_grid():
+    table = measures(list(range(30)), list(range(1, 31)), [10 * n for n in range(1, 31)])
+    five, ten = (frame(rfm_scores(table, rfm_cuts(table, bins))) for bins in (5, 10))
+    assert ten.rfm_segment.tolist() == five.rfm_segment.tolist()
+
+
+def test_the_weighted_score_is_the_mean_by_the_weights_and_its_version_says_so():
+    ten = measures(list(range(10)), list(range(1, 11)), [10 * n for n in range(1, 11)])
+    alike = frame(rfm_scores(ten, rfm_cuts(ten)))
+    assert alike.rfm_score.iloc[0] == pytest.approx((5 + 1 + 1) / 3)
+    assert set(alike.rfm_version) == {"2024-06-30 5 bins, weights 1:1:1"}
+    weighted = frame(rfm_scores(ten, rfm_cuts(ten, weights=[0.5, 0, 1.5])))
+    assert weighted.rfm_score.iloc[0] == pytest.approx((0.5 * 5 + 1.5 * 1) / 2)
+    assert set(weighted.rfm_version) == {"2024-06-30 5 bins, weights 0.5:0:1.5"}
+
+
+@pytest.mark.parametrize(
+    ("bins", "weights"), [(1, [1, 1, 1]), (11, [1, 1, 1]), (5, [0, 0, 0]), (5, [1, -1, 1]), (5, [1])]
+)
+def test_bins_and_weights_that_mean_nothing_are_refused(bins, weights):
+    with pytest.raises(ValueError, match="RFM needs 2 to 10 bins"):
+        rfm_cuts(measures([1], [1], [1]), bins, weights)
+
+
 def test_one_customer_counts_as_new():
     one = measures([3], [1], [20])
     segments = frame(customer_segments(one, rfm_cuts(one)))
