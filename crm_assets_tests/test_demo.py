@@ -7,8 +7,15 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import ibis
+import numpy as np
 import pytest
 
+from crm_assets.lake.models import read_model
+from crm_assets.mining.churn import ChurnModel, feature_matrix
+from crm_assets.mining.churn_reasons import NOTHING, by_theme, theme
+from crm_assets.mining.classifiers import raw_scores
+from crm_assets.mining.explaining import put_back
 from crm_assets_tests import shop
 
 pytestmark = pytest.mark.slow
@@ -135,6 +142,28 @@ def test_predictions_of_orders_beat_the_customers_own_frequency(warehouse) -> No
     gains = warehouse.execute(query).fetchall()
     assert len(gains) >= 9
     assert all(gain > 0 for _, gain in gains)
+
+
+@pytest.mark.parametrize("day", BACKTEST)
+def test_without_the_theme_of_the_top_reason_nine_scores_of_ten_are_lower(warehouse, home: Path, day: str) -> None:
+    """All features of the theme are put back to the median of the rows the model learnt from."""
+    query = (
+        "SELECT f.*, s.reasons[1] AS reason FROM features.customer_features AS f "
+        "JOIN marts.churn_scores AS s USING (as_of, customer_id) WHERE as_of = $1::DATE ORDER BY customer_id"
+    )
+    rows = warehouse.execute(query, [day]).df()
+    model = ChurnModel.from_document(read_model(home / "models" / "churn_model" / f"{day[:7]}-01").document)
+    inputs = feature_matrix(rows)
+    raw = raw_scores(model.estimator, inputs)
+    names = {name: name for name in map(theme, inputs.columns)}
+    told = ibis.memtable(rows[["customer_id", "reason"]])
+    told = told.select("customer_id", theme=by_theme(told.reason, names, "habit")).order_by("customer_id")
+    themes = told.to_pandas()["theme"].to_numpy()
+    lower = np.zeros(len(rows), dtype=bool)
+    for name in names:
+        columns = [column for column in inputs.columns if theme(column) == name]
+        lower |= (themes == name) & (raw_scores(model.estimator, put_back(inputs, model.typical, columns)) < raw)
+    assert (lower & (rows["reason"] != NOTHING)).mean() >= 0.9
 
 
 def test_lifecycle_stages_order_those_who_order_again(warehouse) -> None:
