@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         25_000, ge=100, description="Most customers whose features of training days are kept for the models."
     )
     screening_rows: int = Field(
-        10_000, ge=1_000, description="Most rows that candidates which seldom win are tried on first."
+        5_000, ge=1_000, description="Most rows that candidates which seldom win are tried on first."
     )
     churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
     churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")

@@ -26,7 +26,7 @@ from crm_assets.mining.model_grade import grade
 RULE = "recency"
 """The rule every model must beat: the longer ago the last order, the likelier is churn."""
 
-SCREENING_ROWS = 10_000
+SCREENING_ROWS = 5_000
 
 HISTORY_COLUMNS = ("as_of", "frequency", "recency", "age", "customers")
 
