@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "customer_value": [],
     "lifecycle": ["data"],
     "segments": ["data"],
+    "recommendations": ["data"],
 }
 """Arguments of each, in the order of the page."""
 

@@ -26,6 +26,7 @@ from crm_assets.assets import (
     profile,
     purchases,
     quality,
+    recommendations,
     retention,
     segment_marts,
     segments,
@@ -99,6 +100,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *behaviour.behaviour_assets,
         *diagnosis.diagnosis_assets,
         *segment_marts.segment_mart_assets,
+        *recommendations.recommendation_assets,
         *quality.quality_assets,
         *drift.drift_assets,
     ]

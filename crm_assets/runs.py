@@ -26,8 +26,12 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "subscription_churn": (("quality", "leaderboard_subscription_churn"),),
     "purchase_model": (("quality", "leaderboard_purchases"),),
     "segment_rules": (),
+    "recommender": (("quality", "leaderboard_recommendations"),),
 }
 """Models of a month, each with what is made beside it."""
+
+NEWEST_MODELS = frozenset({"recommender"})
+"""Models of what looks ahead from the newest day only; a backfill in the UI makes them for past months too."""
 
 DAILY = (
     ("features", "customer_features"),
@@ -103,8 +107,12 @@ class Runs:
             self._run("clean", first, last, work.assets)
 
     def train(self, months: Iterable[date]) -> None:
-        """Train the models of months that have none yet, and keep the features they learn from."""
-        missing = {month: self._untrained(month) for month in months}
+        """Train the models of months that have none yet, and keep the features they learn from.
+
+        Months before the last one get those only that scores of past days need.
+        """
+        wanted = set(months)
+        missing = {month: self._untrained(month, month == max(wanted)) for month in wanted}
         needed = sorted(month for month, names in missing.items() if names)
         start = self.settings.start_date
         if not needed or start is None:
@@ -156,10 +164,11 @@ class Runs:
                 f"{last or '(none)'}; a day has ended before it is scored"
             )
 
-    def _untrained(self, month: date) -> tuple[str, ...]:
+    def _untrained(self, month: date, is_newest: bool) -> tuple[str, ...]:
         """Models that a month lacks; a workspace of an earlier version has some of them."""
-        trained = {name: trained_months(self.settings.models, name) for name in MODELS}
-        return tuple(name for name in MODELS if month.isoformat() not in trained[name])
+        needed = [name for name in MODELS if is_newest or name not in NEWEST_MODELS]
+        trained = {name: trained_months(self.settings.models, name) for name in needed}
+        return tuple(name for name in needed if month.isoformat() not in trained[name])
 
     def _run(
         self,

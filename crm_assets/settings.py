@@ -71,6 +71,16 @@ class Settings(BaseSettings):
     campaign_effect_days: int = Field(30, ge=1, description="Days from the first contact that a campaign is measured.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
+    recommendation_count: int = Field(20, ge=1, description="Products recommended to each customer.")
+    recommendation_horizon_days: int = Field(
+        30, ge=1, description="Days ahead in which a recommendation may be bought."
+    )
+    recommendation_repeat_days: int = Field(
+        0, ge=0, description="Days after a purchase in which the product is not recommended again."
+    )
+    recommendation_new_share: float = Field(
+        0.2, ge=0, le=1, description="Least share of a customer's recommendations that were not bought before."
+    )
     identity_threshold: float = Field(
         0.5, gt=0, lt=1, description="Records at least so probably one person are joined."
     )

@@ -37,6 +37,16 @@ from crm_assets.mining.identity_survivors import surviving_customers, surviving_
 from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
 from crm_assets.mining.lifecycle import LifecycleRules, fit_lifecycle_rules, known_spans, lifecycle, transitions
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.product_purchases import (
+    basket_lines,
+    customer_segments_of,
+    known_customers,
+    later_purchases,
+    offered_products,
+    purchase_history,
+    purchases,
+    sales_of_segments,
+)
 from crm_assets.mining.purchases import next_orders
 from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
@@ -102,6 +112,9 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "dimensions": lambda t: customer_dimensions(of_last_day(t), t("customers_current")),
     "described": lambda t: described_customers(t("segments"), t("dimensions"), of_last_day(t), last_stages(t)),
     "strata": lambda t: with_strata(t("segments"), ["value_tier", "cluster_name"]),
+    "lines": lambda t: purchases(t("clean_transactions"), LAST_DAY),
+    "groups": lambda t: customer_segments_of(valid_on(t("clean_customers"), LAST_DAY)),
+    "history": lambda t: purchase_history(t("lines"), LAST_DAY),
     "queue": lambda t: retention_queue(t("scores"), t("values"), RetentionPolicy(None, 1.0, 0.1, 0.25, 0.3, 1)),
 }
 """Inputs that other functions make, in the order they are made."""
@@ -313,6 +326,20 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     known_spans: lambda t: iter([known_spans(t("clean_customers"), t("clean_contacts"), t("customer_days"))]),
     lifecycle: lambda t: iter([lifecycle(t("customer_days"), t("known"), MONTH_ENDS, RULES)]),
     transitions: lambda t: iter([transitions(t("stages"))]),
+    purchases: lambda t: iter([purchases(t("clean_transactions"), LAST_DAY, days) for days in (30, 365)]),
+    purchase_history: lambda t: iter([purchase_history(t("lines"), LAST_DAY, most) for most in (2, 60)]),
+    customer_segments_of: lambda t: iter([customer_segments_of(valid_on(t("clean_customers"), LAST_DAY))]),
+    sales_of_segments: lambda t: iter([sales_of_segments(t("lines"), t("groups"), LAST_DAY)]),
+    offered_products: lambda t: iter(
+        [
+            offered_products(t("lines"), t("clean_products"), LAST_DAY),
+            offered_products(t("lines"), t("clean_products"), date(2024, 4, 7)),
+            offered_products(t("lines"), None, LAST_DAY),
+        ]
+    ),
+    basket_lines: lambda t: iter([basket_lines(t("lines"), LAST_DAY, most) for most in (5, 4_000)]),
+    later_purchases: lambda t: iter([later_purchases(t("lines"), date(2024, 4, 30), 30)]),
+    known_customers: lambda t: iter([known_customers(t("groups"), t("history"), t("groups"))]),
     retention_queue: lambda t: iter(
         [
             retention_queue(t("scores"), t("values"), policy)

@@ -46,6 +46,7 @@ TABLES = (
     "marts.lifecycle",
     "marts.retention_queue",
     "marts.behaviour_predictions",
+    "marts.recommendations",
     "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
     "marts.behaviour_sales",
@@ -67,10 +68,15 @@ def one(home: Path, query: str) -> object:
         return warehouse.execute(query).fetchone()[0]
 
 
+LOOKING_AHEAD = ("recommendations",)
+
+
 def digests(home: Path, day: date) -> dict[str, str]:
     """Digest of every file that holds a day's features and marts."""
     files = (home / "lake").glob(f"*/*/as_of={day}/*.parquet")
-    return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    # Lists are made for the newest day of a run only.
+    kept = [path for path in files if path.parts[-3] not in LOOKING_AHEAD]
+    return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +130,10 @@ def test_marts_have_a_row_for_each_customer_they_are_about(finished: Path) -> No
         f"WHERE day > DATE '{shop.LAST_DAY}' - 60 AND orders > 0",
     )
     assert one(finished, f"SELECT count(*) FROM marts.churn_scores WHERE {newest}") == active
+    lists = f"SELECT count(*), count(DISTINCT customer_id) FROM marts.recommendations WHERE {newest}"
+    with duckdb.connect(str(finished / "warehouse.duckdb"), read_only=True) as warehouse:
+        # Sixteen products are on offer, and all eighty customers are on file.
+        assert warehouse.execute(lists).fetchone() == (80 * 16, 80)
     assert one(finished, "SELECT count(DISTINCT level) FROM marts.cross_sell_rules") == 2
     assert one(finished, "SELECT count(*) FROM profile.customers_current WHERE gender = 'female'") == 40
 
@@ -144,7 +154,7 @@ def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished:
         assert rows
 
 
-def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> None:
+def test_rebuilding_a_day_gives_equal_bytes(finished: Path, history: Path, tmp_path: Path) -> None:
     home = shop.copy_of(finished, tmp_path / "home")
     before = digests(home, PAST_DAY)
     shutil.rmtree(home / "models")
@@ -152,6 +162,10 @@ def test_rebuilding_a_day_gives_equal_bytes(finished: Path, tmp_path: Path) -> N
     # Alone, the day is the newest one and has more made of it.
     assert before.items() <= digests(home, PAST_DAY).items()
     assert len(before) == 9
+    # The day was the newest of that run, so it has lists now, as in the run that knew no later day.
+    listed = [row for row in contents(home)["marts.recommendations"] if PAST_DAY in row]
+    assert listed == contents(history)["marts.recommendations"]
+    assert listed
 
 
 def test_a_range_of_days_gives_the_bytes_of_each_day_alone(finished: Path, tmp_path: Path) -> None:
@@ -244,6 +258,7 @@ def test_customers_without_any_order_give_empty_marts(tmp_path: Path) -> None:
     assert one(tmp_path, "SELECT count(*) FROM marts.customer_value") == 0
     assert one(tmp_path, "SELECT count(*) FROM marts.segment_rules") == 0
     assert one(tmp_path, "SELECT count(*) FROM marts.cross_sell_rules") == 0
+    assert one(tmp_path, "SELECT count(*) FROM marts.recommendations") == 0
 
 
 @pytest.mark.slow

@@ -190,3 +190,17 @@ def test_the_leaderboard_shows_every_candidate_beside_the_baseline(warehouse) ->
     assert [month for month, _, _ in rows] == ["2017-07-01", "2017-08-01", "2017-09-01", "2017-10-01", "2018-01-01"]
     assert all(candidates == CANDIDATES for _, candidates, _ in rows)
     assert all(len(champion) == 1 for _, _, champion in rows)
+
+
+def test_every_customer_has_a_list_that_beat_simple_ones_before(warehouse) -> None:
+    lists = (
+        "SELECT count(*), count(DISTINCT customer_id), count(*) FILTER (length(reason) > 0), max(score) <= 1 "
+        "FROM marts.recommendations WHERE as_of = DATE '2018-01-01'"
+    )
+    assert warehouse.execute(lists).fetchone() == (2_469 * 20, 2_469, 2_469 * 20, True)
+    board = (
+        "SELECT candidate, value FROM quality.model_leaderboard WHERE model = 'recommendations' "
+        "AND metric = 'ndcg_at_10' AND trained_for = DATE '2018-01-01'"
+    )
+    figures = dict(warehouse.execute(board).fetchall())
+    assert figures["hybrid"] > figures["personal_frequency"] > figures["popularity"]

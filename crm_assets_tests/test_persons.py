@@ -95,6 +95,8 @@ def test_one_person_in_two_sources_is_one_row_with_all_orders(merged):
     assert {name for name in valued if name[0] in "tw"} == {"t1", "t2", "t3"}
     scored = rows(home, "marts", "churn_scores", LAST, "churn_probability")
     assert {name for name in scored if name[0] in "tw"} == {"t1", "t2", "t3"}
+    reasons = rows(home, "marts", "recommendations", LAST, "reason")
+    assert {name for name in reasons if name[0] in "tw"} == {"t1", "t2", "t3"}
 
 
 def test_before_the_day_they_were_known_to_be_one_there_are_two(merged):

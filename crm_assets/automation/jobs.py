@@ -32,6 +32,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["quality", "leaderboard_purchases"],
     ["quality", "segment_stability"],
     ["quality", "segment_migration"],
+    ["quality", "leaderboard_recommendations"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],

@@ -25,6 +25,7 @@ CHECKED_BESIDES = (
     ("quality", "leaderboard_customer_value"),
     ("quality", "leaderboard_subscription_churn"),
     ("quality", "leaderboard_purchases"),
+    ("quality", "leaderboard_recommendations"),
     ("quality", CHURN_PERFORMANCE.name),
     ("quality", DRIFT.name),
 )

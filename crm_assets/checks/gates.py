@@ -24,8 +24,10 @@ MAX_DRIFTED_SHARE = 0.25
 Row = Mapping[str, Any]
 
 BASELINE = "past_spend"
+HYBRID = "hybrid"
 RANKING_METRICS = ("top_decile_capture", "rank_correlation")
 
+RECOMMENDATIONS_LEADERBOARD = dg.AssetKey(["quality", "leaderboard_recommendations"])
 VALUE_LEADERBOARD = dg.AssetKey(["quality", "leaderboard_customer_value"])
 LEADERBOARD = dg.AssetKey(["quality", "leaderboard_churn"])
 DRIFTED = dg.AssetKey(["quality", DRIFT.name])
@@ -67,6 +69,30 @@ def value_beats_past_spend(context: dg.AssetCheckExecutionContext, lake: dg.Reso
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(listed) or "no model was tested: the asset's log says what it needs",
         metadata={"months": dg.MetadataValue.json(listed)},
+    )
+
+
+@dg.asset_check(
+    asset=RECOMMENDATIONS_LEADERBOARD,
+    description="The recommender of each month has a better NDCG@10 than personal frequency and popularity.",
+)
+def recommender_beats_baselines(
+    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+) -> dg.AssetCheckResult:
+    """Whether weighing all signs is worth it."""
+    rows = rows_of_run(context, lake, "quality", contract_of("quality", "leaderboard_recommendations"))
+    figures = rows.filter(rows.metric == "ndcg_at_10", rows.value.notnull()).order_by("month", "candidate")
+    found = figures.to_pyarrow().to_pylist()
+    listed = {
+        f"{row['month']:%Y-%m}: {row['candidate']} is champion, NDCG@10 {row['value']:.4f}": row["candidate"] == HYBRID
+        for row in found
+        if row["is_champion"]
+    }
+    return dg.AssetCheckResult(
+        passed=all(listed.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(listed) or "no recommender was tested: the asset's log says what it needs",
+        metadata={"months": dg.MetadataValue.json(list(listed))},
     )
 
 
@@ -157,4 +183,10 @@ def _mean(rows: Sequence[Row], candidate: str, metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-gate_checks = [champion_beats_rule, value_beats_past_spend, churn_scores_came_true, same_population]
+gate_checks = [
+    champion_beats_rule,
+    value_beats_past_spend,
+    recommender_beats_baselines,
+    churn_scores_came_true,
+    same_population,
+]

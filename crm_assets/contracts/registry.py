@@ -2,7 +2,7 @@
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
 `segments.py`, `segmentation.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`,
-`basket.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `identity.py`).
+`basket.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `identity.py`).
 """
 
 from functools import cache
@@ -25,6 +25,7 @@ from crm_assets.contracts.identity import (
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
+from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segmentation import SEGMENTATION_TABLES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS, SEGMENT_MIGRATION, SEGMENT_STABILITY
@@ -76,6 +77,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", BEHAVIOUR_GAPS),
     ("marts", BEHAVIOUR_REVENUE_CHANGES),
     ("marts", BEHAVIOUR_CAMPAIGN_EFFECTS),
+    ("marts", layers.by_partition(RECOMMENDATIONS)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     (
@@ -85,6 +87,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_purchases", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(SEGMENT_STABILITY, SEGMENT_STABILITY.name, SEGMENT_STABILITY.description)),
     ("quality", layers.monthly(SEGMENT_MIGRATION, SEGMENT_MIGRATION.name, SEGMENT_MIGRATION.description)),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_recommendations", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),
