@@ -58,7 +58,6 @@ class DuckDBEngine(Engine):
         files: str | Sequence[str],
         partition_types: Mapping[str, str],
         columns: Sequence[str] | None = None,
-        unify: bool = False,
         name: str = "scan",
     ) -> ir.Table:
         """A lazy table over Parquet files whose folders are named `column=value`."""
@@ -67,7 +66,7 @@ class DuckDBEngine(Engine):
         options = f", hive_partitioning = true, hive_types = {{{hive}}}" if types else ", hive_partitioning = false"
         selected = ", ".join(map(quote_name, columns)) if columns else "*"
         view = f"{name}{uuid.uuid4().hex}"
-        source = f"read_parquet({_text_list(files)}{options}, union_by_name = {str(unify).lower()})"
+        source = f"read_parquet({_text_list(files)}{options})"
         self.backend.con.execute(f"CREATE TEMP VIEW {quote_name(view)} AS SELECT {selected} FROM {source}")
         return self.backend.table(view)
 

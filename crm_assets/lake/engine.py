@@ -55,7 +55,6 @@ class Engine(ABC):
         files: str | Sequence[str],
         partition_types: Mapping[str, str],
         columns: Sequence[str] | None = None,
-        unify: bool = False,
         name: str = "scan",
     ) -> ir.Table:
         """A lazy table over Parquet files whose folders are named `column=value`.
@@ -64,7 +63,6 @@ class Engine(ABC):
             files: A glob, or paths; at least one file must exist.
             partition_types: Ibis types of the columns in the folder names.
             columns: Columns to read, in order; default all.
-            unify: Files may have different columns; absent ones read as null.
             name: Prefix of the view's name in the engine, by which lineage knows the table.
         """
 

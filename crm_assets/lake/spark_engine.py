@@ -105,11 +105,10 @@ class SparkEngine(Engine):
         files: str | Sequence[str],
         partition_types: Mapping[str, str],
         columns: Sequence[str] | None = None,
-        unify: bool = False,
         name: str = "scan",
     ) -> ir.Table:
         """A lazy table over Parquet files whose folders are named `column=value`."""
-        reader = self.backend.session.read.option("mergeSchema", str(unify).lower())
+        reader = self.backend.session.read
         paths = [files] if isinstance(files, str) else list(files)
         if partition_types:
             # Spark lists a folder faster than it matches a glob.

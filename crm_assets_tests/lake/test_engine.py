@@ -56,18 +56,6 @@ def test_files_with_quotes_and_blanks_in_their_path_are_read(engine, tmp_path):
     assert engine.scan(str(path), {}).to_pyarrow().to_pydict() == {"id": [1, 2], "name": ["a", "b"]}
 
 
-def test_files_with_different_columns_are_unified_when_asked(engine, tmp_path):
-    engine.write_file(ROWS, tmp_path / "a.parquet", [])
-    engine.write_file(ROWS.select("id", colour=ibis.literal("red")), tmp_path / "b.parquet", [])
-    files = [str(tmp_path / name) for name in ("a.parquet", "b.parquet")]
-    table = engine.scan(files, {}, unify=True).order_by("id", ibis.asc("name", nulls_first=True))
-    assert table.to_pyarrow().to_pydict() == {
-        "id": [1, 1, 2, 2],
-        "name": [None, "a", None, "b"],
-        "colour": ["red", None, "red", None],
-    }
-
-
 def test_names_and_texts_are_quoted():
     assert quote_name('a "b"') == '"a ""b"""'
     assert quote_text("it's") == "'it''s'"
