@@ -14,6 +14,7 @@ import ibis.expr.types as ir
 from crm_assets.contracts.canonical import EARLIEST
 from crm_assets.contracts.layers import DAY, VALID_FROM, VALID_TO
 from crm_assets.contracts.model import Column, Shape, Table
+from crm_assets.mining.as_of_days import Hold
 from crm_assets.mining.truth import (
     IS_PRESENT,
     NO_FULL_EXPORTS,
@@ -39,7 +40,12 @@ _GENDERS = {
 
 
 def clean_events(
-    rows: ir.Table, contract: Table, first: date, last: date, full_exports: FullExports = NO_FULL_EXPORTS
+    rows: ir.Table,
+    contract: Table,
+    first: date,
+    last: date,
+    full_exports: FullExports = NO_FULL_EXPORTS,
+    hold: Hold = lambda table: table,
 ) -> ir.Table:
     """Clean rows of an event table, of a range of days.
 
@@ -49,15 +55,16 @@ def clean_events(
         first: First day wanted.
         last: Last day wanted.
         full_exports: Exports from which a missing key counts as deleted.
+        hold: Keeps tables that are used several times.
 
     Returns:
         One row per key that is true (`truth.py`) and falls on these days: the contract's columns, normalised,
         `is_outlier`, and `day`. Whatever the order of deliveries, the rows are the same, and those of a range are
         those of its days.
     """
-    found = true_events(rows, contract, first, last, full_exports)
+    found = true_events(rows, contract, first, last, full_exports, hold)
     normal = normalise(found.select(*contract.by_name, DAY.name), contract)
-    return flag_outliers(normal, contract)
+    return flag_outliers(normal, contract, hold)
 
 
 def clean_dimension(rows: ir.Table, contract: Table, full_exports: FullExports = NO_FULL_EXPORTS) -> ir.Table:
@@ -110,7 +117,7 @@ def normalise(rows: ir.Table, contract: Table) -> ir.Table:
     return special[contract.name](rows) if contract.name in special else rows
 
 
-def flag_outliers(rows: ir.Table, contract: Table) -> ir.Table:
+def flag_outliers(rows: ir.Table, contract: Table, hold: Hold = lambda table: table) -> ir.Table:
     """Add `is_outlier`: some measure lies far outside that day's.
 
     A measure is far outside when the modified z-score of ``log(1 + |x|)`` among the day's rows exceeds
@@ -122,24 +129,48 @@ def flag_outliers(rows: ir.Table, contract: Table) -> ir.Table:
     measures = [column.name for column in contract.columns if _is_measure(column)]
     if not measures or contract.shape is not Shape.EVENT:
         return rows.mutate(is_outlier=ibis.literal(False))
-    scaled = rows.mutate(**{f"_{name}": (rows[name].cast("float64").abs() + 1).ln() for name in measures})
-    middles = scaled.group_by(DAY.name).agg(
-        _rows=ibis._.count(), **{f"_middle_{name}": scaled[f"_{name}"].median() for name in measures}
-    )
-    centred = scaled.left_join(middles, DAY.name).drop(f"{DAY.name}_right")
-    centred = centred.mutate(
-        **{f"_{name}": (centred[f"_{name}"] - centred[f"_middle_{name}"]).abs() for name in measures}
-    )
-    spreads = centred.group_by(DAY.name).agg(**{f"_spread_{name}": centred[f"_{name}"].median() for name in measures})
-    judged = centred.left_join(spreads, DAY.name).drop(f"{DAY.name}_right")
+    sizes = hold(rows.select(DAY.name, **{name: rows[name].cast("float64").abs() for name in measures}))
+    limits = sizes.group_by(DAY.name).agg(_rows=ibis._.count())
+    for name in measures:
+        limits = limits.left_join(hold(_usual(sizes, name)), DAY.name).drop(f"{DAY.name}_right")
+    judged = rows.left_join(hold(limits), DAY.name)
     far = [
         (
-            (judged[f"_spread_{name}"] > 0) & (0.6745 * judged[f"_{name}"] > OUTLIER_SCORE * judged[f"_spread_{name}"])
+            (judged[f"_spread_{name}"] > 0)
+            & (
+                0.6745 * (_scaled(judged[name]) - judged[f"_middle_{name}"]).abs()
+                > OUTLIER_SCORE * judged[f"_spread_{name}"]
+            )
         ).fill_null(False)
         for name in measures
     ]
     is_outlier = (judged["_rows"] >= OUTLIER_ROWS) & reduce(or_, far)
     return judged.mutate(is_outlier=is_outlier).select(*rows.columns, "is_outlier")
+
+
+def _usual(sizes: ir.Table, name: str) -> ir.Table:
+    """Median and median absolute deviation of a measure on each day, from how often each size occurs."""
+    counted = sizes.filter(sizes[name].notnull()).group_by(DAY.name, name).agg(_count=ibis._.count())
+    values = counted.select(DAY.name, "_count", _value=_scaled(counted[name]))
+    middles = _medians(values, f"_middle_{name}")
+    far = values.inner_join(middles, DAY.name)
+    far = far.select(DAY.name, "_count", _value=(far["_value"] - far[f"_middle_{name}"]).abs())
+    return middles.inner_join(_medians(far, f"_spread_{name}"), DAY.name)
+
+
+def _medians(values: ir.Table, name: str) -> ir.Table:
+    """The median of each day's values, of which each stands for `_count` rows."""
+    of_day = ibis.window(group_by=DAY.name)
+    so_far = ibis.window(group_by=DAY.name, order_by="_value", preceding=None, following=0)
+    counted = values.mutate(_upto=values["_count"].sum().over(so_far), _all=values["_count"].sum().over(of_day))
+    twice, value = 2 * counted["_upto"], counted["_value"]
+    # Of an even number of rows the median lies between the two in the middle.
+    lower, upper = value.min(where=twice >= counted["_all"]), value.min(where=twice > counted["_all"])
+    return counted.group_by(DAY.name).agg(**{name: (lower + upper) / 2})
+
+
+def _scaled(measure: ir.NumericValue) -> ir.FloatingValue:
+    return (measure.cast("float64").abs() + 1).ln()
 
 
 def _is_measure(column: Column) -> bool:

@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import DAY, EXPORT_DATE, FILE, LINE, SOURCE
 from crm_assets.contracts.model import Table
+from crm_assets.mining.as_of_days import Hold
 
 FullExports = Mapping[str, Sequence[date]]
 """By source, the dates of the exports from which a missing key counts as deleted."""
@@ -38,7 +39,14 @@ def newest_rows(rows: ir.Table, key: Sequence[str]) -> ir.Table:
     return rows.mutate(_place=place).filter(ibis._["_place"] == 0).drop("_place")
 
 
-def true_events(rows: ir.Table, contract: Table, first: date, last: date, full_exports: FullExports) -> ir.Table:
+def true_events(
+    rows: ir.Table,
+    contract: Table,
+    first: date,
+    last: date,
+    full_exports: FullExports,
+    hold: Hold = lambda table: table,
+) -> ir.Table:
     """The rows of an event table that are true, of a range of days.
 
     A key has one row, whatever day it is on: a line that a newer export moved is on its new day only.
@@ -49,6 +57,7 @@ def true_events(rows: ir.Table, contract: Table, first: date, last: date, full_e
         first: First day wanted.
         last: Last day wanted.
         full_exports: Exports from which a missing key counts as deleted.
+        hold: Keeps tables that are used several times.
 
     Returns:
         `rows` of these days, at most one per key.
@@ -67,8 +76,17 @@ def true_events(rows: ir.Table, contract: Table, first: date, last: date, full_e
         | (moment >= ibis.literal(last - timedelta(days=1)).cast("timestamp")),
         ~day.between(first, last),
     )
-    winners = newest_rows(inside, contract.key)
+    winners = _one_per_key(inside, contract.key, hold)
     return _not_beaten(winners, outside, inside, contract.key)
+
+
+def _one_per_key(rows: ir.Table, key: Sequence[str], hold: Hold) -> ir.Table:
+    """`newest_rows` where few keys come more than once: ranking all rows would take most of the time."""
+    several = rows.group_by(list(key)).agg(_rows=ibis._.count())
+    several = hold(several.filter(several["_rows"] > 1).select(*key))
+    if not several.count().to_pyarrow().as_py():
+        return rows
+    return rows.anti_join(several, list(key)).union(newest_rows(rows.semi_join(several, list(key)), key))
 
 
 def _not_beaten(winners: ir.Table, outside: ir.Table, inside: ir.Table, key: Sequence[str]) -> ir.Table:
