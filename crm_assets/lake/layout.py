@@ -8,6 +8,7 @@ nothing half-written. A partition that was written and has no rows is a folder w
 """
 
 import os
+import re
 import shutil
 import time
 import uuid
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ibis
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import ibis.expr.types as ir
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 PART = "part.parquet"
 STAGING = ".staging"
 """Folder of the lake for what is not, or not yet, part of it, in a folder for each process."""
+
+OUTSIDE = "rows outside the partitions asked for"
 
 Partition = tuple[str, ...]
 """Values of a table's partition columns, such as ``("2017-06-01",)``; empty for a table without partitions."""
@@ -157,11 +161,11 @@ class Lake:
                 if not contract.partition_by:
                     found = {(): _write_one(engine, conformed, staging / PART, order, note)}
                 elif len(partitions) == 1:
-                    found = _write_single(engine, conformed, contract, staging / PART, order)
+                    found = _write_single(engine, conformed, layer, contract, partitions[0], staging / PART, order)
                 else:
                     found = _write_many(engine, conformed, contract, staging, order)
             if outside := sorted(set(found) - set(partitions), key=str):
-                raise LakeError(f"{layer}.{contract.name}: rows outside the partitions asked for: {outside[:5]}")
+                raise LakeError(f"{layer}.{contract.name}: {OUTSIDE}: {outside[:5]}")
             placed = [self._place(layer, contract, part, found.get(part), staging, made_ns) for part in partitions]
         return _written(placed, created)
 
@@ -247,13 +251,30 @@ def _write_one(engine: Engine, table: ir.Table, path: Path, order: Sequence[str]
 
 
 def _write_single(
-    engine: Engine, table: ir.Table, contract: Table, path: Path, order: Sequence[str]
+    engine: Engine,
+    table: ir.Table,
+    layer: str,
+    contract: Table,
+    partition: Partition,
+    path: Path,
+    order: Sequence[str],
 ) -> dict[Partition, Path]:
+    from pyarrow import parquet
+
     names = contract.partition_by
-    with engine.held(table) as rows:
-        values = rows.select(*[rows[name].cast("string").name(name) for name in names]).distinct().to_pyarrow()
-        found = [tuple(row[name] for name in names) for row in values.to_pylist()]
-        return dict.fromkeys(found, _write_one(engine, rows.drop(*names), path, order)) if found else {}
+    wanted = [ibis.literal(value).cast(table[name].type()) for name, value in zip(names, partition, strict=True)]
+    inside = ibis.and_(*[table[name] == value for name, value in zip(names, wanted, strict=True)])
+    values = [table[name].cast("string").fill_null("null") for name in names]
+    said = ibis.literal(f"{OUTSIDE}: ") + ibis.literal(", ").join(values)
+    # Each row is looked at as it is written, since the rows may be many and dear to compute twice.
+    guarded = table.filter(ibis.cases((inside, True), else_=engine.failure(said)))
+    try:
+        _write_one(engine, guarded.drop(*names), path, order)
+    except Exception as error:
+        if found := re.search(f"{OUTSIDE}.*", str(error)):
+            raise LakeError(f"{layer}.{contract.name}: {found[0]}") from error
+        raise
+    return {partition: path} if parquet.read_metadata(path).num_rows else {}
 
 
 def _write_many(
