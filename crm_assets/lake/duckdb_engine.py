@@ -92,10 +92,6 @@ class DuckDBEngine(Engine):
             cursor.execute(f"DETACH DATABASE IF EXISTS {name}")
             cursor.close()
 
-    def failure(self, message: ir.StringValue) -> ir.BooleanValue:
-        """A value that fails the query with a message as soon as it is computed."""
-        return _error(message)
-
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
         """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
         more = {} if note is None else {"kv_metadata": _Verbatim(f"{{{quote_text(NOTE)}: {quote_text(note)}}}")}
@@ -111,11 +107,6 @@ class DuckDBEngine(Engine):
 
     def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
         yield from self.backend.to_pyarrow_batches(table, chunk_size=BATCH_ROWS)
-
-
-@ibis.udf.scalar.builtin(name="error")
-def _error(message: str) -> bool:  # type: ignore[empty-body]
-    """Raise an error."""
 
 
 class _Verbatim(str):

@@ -75,10 +75,6 @@ class Engine(ABC):
         """A connection to an empty DuckDB database in this process, for libraries that make tables of their own."""
 
     @abstractmethod
-    def failure(self, message: ir.StringValue) -> ir.BooleanValue:
-        """A value that fails the query with a message as soon as it is computed."""
-
-    @abstractmethod
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
         """Write a lazy table into one Parquet file, with a note in the file's metadata if there is one."""
 

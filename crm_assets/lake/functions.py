@@ -22,6 +22,16 @@ def _local(zone, moment):  # type: ignore[no-untyped-def]
     ...
 
 
+@ibis.udf.scalar.builtin(name="error", signature=(("string",), "boolean"))
+def _error(message):  # type: ignore[no-untyped-def]
+    ...
+
+
+def failure(message: ir.StringValue) -> ir.BooleanValue:
+    """A value that fails the query with a message as soon as it is computed."""
+    return _error(message)
+
+
 def parse_timestamp(text: ir.StringValue, format: str) -> ir.TimestampValue:
     """The local time a text stands for in a strptime format; null where it is not of that format."""
     return _try_strptime(text, format)

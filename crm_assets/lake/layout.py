@@ -25,6 +25,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, note_of
+from crm_assets.lake.functions import failure
 from crm_assets.lake.processes import folder_of_this_process
 from crm_assets.lake.streams import stream_of
 
@@ -267,7 +268,7 @@ def _write_single(
     values = [table[name].cast("string").fill_null("null") for name in names]
     said = ibis.literal(f"{OUTSIDE}: ") + ibis.literal(", ").join(values)
     # Each row is looked at as it is written, since the rows may be many and dear to compute twice.
-    guarded = table.filter(ibis.cases((inside, True), else_=engine.failure(said)))
+    guarded = table.filter(ibis.cases((inside, True), else_=failure(said)))
     try:
         _write_one(engine, guarded.drop(*names), path, order)
     except Exception as error:

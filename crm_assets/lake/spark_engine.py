@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.types as ir
 
 from crm_assets.lake.duckdb_engine import DuckDBEngine
@@ -136,10 +135,6 @@ class SparkEngine(Engine):
         """A connection to an empty DuckDB database in the driver."""
         return self.local.scratch()
 
-    def failure(self, message: ir.StringValue) -> ir.BooleanValue:
-        """A value that fails the query with a message as soon as it is computed."""
-        return _raise_error(message)
-
     def write_file(self, table: ir.Table, path: Path, order_by: Sequence[str], note: str | None = None) -> None:
         """Write a lazy table into one Parquet file, by one task, with a note in its metadata if there is one."""
         frame = self.backend.frame(table).repartition(1)
@@ -182,11 +177,6 @@ class SparkEngine(Engine):
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@ibis.udf.scalar.builtin(name="raise_error")
-def _raise_error(message: str) -> bool:  # type: ignore[empty-body]
-    """Raise an error."""
 
 
 @functools.cache

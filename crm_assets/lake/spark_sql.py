@@ -248,7 +248,11 @@ def _time_zone(compiler: SparkCompiler, op: Any, zone: Any, **moment: Any) -> An
     return compiler.f.anon.convert_timezone(*ends, value)
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"timezone": _time_zone}
+def _failure(compiler: SparkCompiler, op: Any, message: Any) -> Any:
+    return compiler.f.anon.raise_error(message)
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"timezone": _time_zone, "error": _failure}
 
 
 def _text(compiler: SparkCompiler, value: str) -> Any:
