@@ -96,6 +96,11 @@ def choose(problem: Problem, seed: int, threads: int, screening_rows: int) -> Ch
         threads: fits at a time; the result does not depend on it.
         screening_rows: most rows that candidates which seldom win learn from on the newest fold.
     """
+    # Threads that import a library at once may meet half of it, so all are there before the threads are.
+    import lightgbm  # noqa: F401
+    import sklearn.linear_model
+    import sklearn.neural_network
+    import sklearn.svm  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     folds, missing = rolling_folds(problem)
