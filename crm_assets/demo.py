@@ -24,7 +24,7 @@ HISTORY_ENDS = date(2017, 11, 30)
 """Date of the historical export; every day after it has an export of its own."""
 
 LAST_DAY = date(2018, 1, 1)
-BACKTEST_DAYS = (date(2017, 9, 30), date(2017, 10, 31))
+BACKTEST_DAYS = (date(2017, 10, 31),)
 """Past days the demonstration scores besides the newest, to show how the scores turned out."""
 
 
@@ -72,9 +72,15 @@ def _write_export(tables: dict[str, ir.Table], folder: Path, since: date, until:
             inside = _as_known(rows, since, until)
         inside = inside.drop("changed_on")
         inside = inside.order_by(*inside.columns[:2])
-        if inside.count().execute():
-            inside.to_csv(staging / f"{name}.csv")
+        inside.to_csv(path := staging / f"{name}.csv")
+        if not _has_rows(path):
+            path.unlink()
     os.replace(staging, folder)
+
+
+def _has_rows(csv: Path) -> bool:
+    with csv.open("rb") as file:
+        return bool(file.readline()) and bool(file.readline())
 
 
 def _as_known(contacts: ir.Table, since: date, until: date) -> ir.Table:

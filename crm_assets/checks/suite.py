@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
 EXAMPLES = 5
 COLUMNS = "columns"
@@ -213,6 +214,13 @@ def _finding(result: "ExpectationValidationResult") -> Finding:
 
 def _page(validation: "ExpectationSuiteValidationResult") -> str:
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+
+    return _view().render(ValidationResultsPageRenderer().render(validation))
+
+
+@cache
+def _view() -> "DefaultJinjaPageView":
+    """One for all pages, since each compiles its templates anew."""
     from great_expectations.render.view.view import DefaultJinjaPageView
 
-    return DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(validation))
+    return DefaultJinjaPageView()
