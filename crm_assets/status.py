@@ -91,7 +91,7 @@ def _realised_churn(warehouse: duckdb.DuckDBPyConnection) -> str:
         return ""
     score, days = means["churn_scores"]
     return (
-        f"churn scores of {days} past days, as they turned out: mean AUC {score:.3f}; "
+        f"churn scores of {days} past {'day' if days == 1 else 'days'}, as they turned out: mean AUC {score:.3f}; "
         f"ranking by recency: {means['recency'][0]:.3f}"
     )
 

@@ -51,6 +51,7 @@ def test_the_folder_of_a_process_that_was_killed_is_removed_and_others_stay(tmp_
 @pytest.mark.parametrize(
     ("process", "alive"),
     [(None, True), ("", True), ("another:7:1", True), (this_process(), True), (f"{this_process()}0", False)],
+    ids=["none", "empty", "another machine", "this one", "its number again"],
 )
 def test_processes_of_other_machines_count_as_alive(process, alive):
     assert is_alive(process) is alive
