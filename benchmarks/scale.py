@@ -7,7 +7,9 @@ At each size a process of its own ingests, cleans, trains and scores the histori
 Dagster recorded; memory is the process's resident set, looked at ten times a second. An asset's growth is the exponent
 of its time between two sizes: 1 is linear. A floor is the engine reading the same columns of the same rows once.
 
-    python benchmarks/scale.py [--lines N ...] [--home FOLDER] [--keep]
+    python benchmarks/scale.py [--lines N ...] [--memory-limit LIMIT ...] [--home FOLDER]
+
+100 million lines want a limit of 5GB, 100 GB of disk and an hour.
 """
 
 import argparse

@@ -16,7 +16,7 @@ import pytest
 
 from crm_assets.automation.instance import open_instance
 from crm_assets.definitions import warehouse_of
-from crm_assets.runs import NothingLandedError, Runs
+from crm_assets.runs import DAILY, NothingLandedError, Runs
 from crm_assets.settings import load_settings, write_settings
 from crm_assets_tests import shop
 
@@ -176,7 +176,10 @@ def test_a_range_of_days_gives_the_bytes_of_each_day_alone(finished: Path, tmp_p
     for day in days:
         shop.run_all(home, day)
     assert all(files.items() <= digests(home, day).items() for day, files in zip(days, together, strict=True))
-    assert all(len(files) == 7 for files in together)
+    # The shop has no contracts, so a day's table of them has no file.
+    expected = {"/".join(key) for key in DAILY} - {"marts/subscription_churn_scores"}
+    for files in together:
+        assert {"/".join(Path(file).parts[-4:-2]) for file in files} == expected
 
 
 def test_a_redelivered_export_changes_nothing(finished: Path, tmp_path: Path) -> None:
