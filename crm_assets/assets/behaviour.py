@@ -5,7 +5,6 @@ Belongs here: assets that describe. Not here: how they are computed (`mining/beh
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import date
 
 import dagster as dg
@@ -47,13 +46,13 @@ def behaviour_sales(
     if span is None:
         yield nothing(context, BEHAVIOUR_SALES, "transactions")
         return
-    with ExitStack() as kept:
+    with lake.engine.holding() as hold:
         rows = sales(
             persons.rows(transactions, span[1]),
             products,
             persons.rows(customers.select("customer_id", "region"), span[1]),
             *span,
-            lambda table: kept.enter_context(lake.engine.held(table)),
+            hold,
         )
         yield dg.Output(rows, metadata={"as of": str(span[1])})
 

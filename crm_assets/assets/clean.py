@@ -4,8 +4,6 @@ Belongs here: one asset per canonical table. Not here: rejecting rows (`ingest.p
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
 
 import dagster as dg
 import ibis.expr.types as ir
@@ -47,15 +45,10 @@ def clean_event_asset(table: Table) -> dg.AssetsDefinition:
         wanted = run_days(context)
         rows = validated.mutate(day=local_day(validated[table.event_time], settings.timezone))
         full = full_exports(lake, read_sources(settings.sources), table)
-        with ExitStack() as kept:
-            hold = partial(_held, lake, kept)
+        with lake.engine.holding() as hold:
             yield dg.Output(clean_events(rows, table, wanted[0], wanted[-1], full, hold))
 
     return clean
-
-
-def _held(lake: Lake, kept: ExitStack, table: ir.Table) -> ir.Table:
-    return kept.enter_context(lake.engine.held(table))
 
 
 def clean_dimension_asset(table: Table) -> dg.AssetsDefinition:

@@ -5,7 +5,6 @@ Belongs here: assets that explain. Not here: how effects are computed (`mining/r
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import dagster as dg
 import ibis
@@ -46,10 +45,8 @@ def behaviour_revenue_changes(
         return
     days = Persons.of(identity_members).rows(customer_days.select("day", "customer_id", "orders", "amount"), span[1])
     of_customers = ibis.memtable(customer_effects(transactions, days, *span), schema=BEHAVIOUR_REVENUE_CHANGES.schema)
-    with ExitStack() as kept:
-        of_products = price_volume_mix(
-            transactions, products, *span, lambda table: kept.enter_context(lake.engine.held(table))
-        )
+    with lake.engine.holding() as hold:
+        of_products = price_volume_mix(transactions, products, *span, hold)
         yield dg.Output(of_products.union(of_customers), metadata={"as of": str(span[1])})
 
 

@@ -17,7 +17,7 @@ from crm_assets.contracts.canonical import CUSTOMERS
 from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.contracts.layers import VALID_FROM
 from crm_assets.lake.layout import Lake
-from crm_assets.mining.as_of_days import as_of_chunks, union
+from crm_assets.mining.as_of_days import Hold, as_of_chunks, union
 from crm_assets.mining.features import customer_features
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.samples import drawn_by_day
@@ -64,15 +64,16 @@ def features_of_persons(
         parts = []
         for days in persons.groups(as_of_days):
             of_group = kept.enter_context(ExitStack())
-            tables = _of_persons(lake, inputs, persons, days, settings, most, of_group)
+            hold = of_group.enter_context(lake.engine.holding())
+            tables = _of_persons(inputs, persons, days, settings, most, hold)
             chunks = list(as_of_chunks(days, tables.days_at_once))
             if len(chunks) == 1 and len(days) == len(set(as_of_days)):
-                yield tables.features(lake, days, kept)
+                yield tables.features(days, hold)
                 return
             for chunk in chunks:
                 # Only the rows of each chunk are kept, so that memory does not grow with their number.
-                with ExitStack() as used:
-                    parts.append(kept.enter_context(lake.engine.held(tables.features(lake, chunk, used))))
+                with lake.engine.holding() as used:
+                    parts.append(kept.enter_context(lake.engine.held(tables.features(chunk, used))))
             of_group.close()
         yield union(parts)
 
@@ -89,12 +90,8 @@ class _PersonTables:
     drawn: ir.Table | None
     days_at_once: int
 
-    def features(self, lake: Lake, days: Sequence[date], used: ExitStack) -> ir.Table:
-        """Features of some days; `used` keeps what they are built from."""
-
-        def hold(table: ir.Table) -> ir.Table:
-            return used.enter_context(lake.engine.held(table))
-
+    def features(self, days: Sequence[date], hold: Hold) -> ir.Table:
+        """Features of some days; `hold` keeps what they are built from."""
         rows = customer_features(
             self.customer_days, self.transactions, self.products, self.customers, self.contacts, days, hold
         )
@@ -104,19 +101,14 @@ class _PersonTables:
 
 
 def _of_persons(
-    lake: Lake,
     inputs: FeatureInputs,
     persons: Persons,
     days: Sequence[date],
     settings: Settings,
     most: int | None,
-    used: ExitStack,
+    hold: Hold,
 ) -> _PersonTables:
     """The inputs by person, of those drawn if there are more than `most`."""
-
-    def hold(table: ir.Table) -> ir.Table:
-        return used.enter_context(lake.engine.held(table))
-
     customers = persons.customers(inputs.customers, inputs.delivered_customers, days, settings.source_priority)
     if customers is not inputs.customers:
         customers = hold(customers)

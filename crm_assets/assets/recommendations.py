@@ -5,7 +5,6 @@ chosen (`mining/recommender_training.py`).
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -140,12 +139,12 @@ def _lists(
             context.log.warning("recommendations of %s: %s", as_of, stored.card.get("needs"))
             continue
         model = Recommender.from_document(stored.document, stored.card)
-        with ExitStack() as kept:
+        with lake.engine.holding() as hold:
             lines = purchases.purchases(persons.rows(transactions, as_of), as_of)
             named = purchases.customer_segments_of(persons.rows(valid_on(customers, as_of), as_of))
-            segments = kept.enter_context(lake.engine.held(named))
+            segments = hold(named)
             history = purchases.purchase_history(lines, as_of).order_by("customer_id", "product_id")
-            held = kept.enter_context(lake.engine.held(history))
+            held = hold(history)
             everyone = purchases.known_customers(segments, held, segments)
             offered = purchases.offered_products(lines, products, as_of).order_by("product_id").to_pandas()
             sales = purchases.sales_of_segments(lines, segments, as_of).order_by("segment", "product_id").to_pandas()

@@ -5,8 +5,8 @@ lie (`layout.py`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,12 @@ class Engine(ABC):
     @abstractmethod
     def held(self, table: ir.Table) -> AbstractContextManager[ir.Table]:
         """The rows of a lazy table, computed once and kept in the engine inside the `with` block."""
+
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[ir.Table], ir.Table]]:
+        """A function that holds tables as `held` does, all of them until the end of the `with` block."""
+        with ExitStack() as kept:
+            yield lambda table: kept.enter_context(self.held(table))
 
     @abstractmethod
     def scratch(self) -> "AbstractContextManager[DuckDBPyConnection]":

@@ -27,11 +27,16 @@ def as_of_chunks(as_of_days: Sequence[date], size: int = 10) -> Iterator[list[da
         yield days[start : start + size]
 
 
-def as_of_table(as_of_days: Sequence[date]) -> ir.Table:
-    """One row per as_of day: as_of, and its number in the order of the days, from 0."""
+def days_table(as_of_days: Sequence[date]) -> ir.Table:
+    """One row per as_of day: as_of."""
     # Plain literals, not an in-memory table: the expression then compiles to SQL that stands alone.
     days = [ibis.literal(day) for day in sorted(set(as_of_days))]
-    table = ibis.array(days).unnest().name("as_of").as_table()
+    return ibis.array(days).unnest().name("as_of").as_table()
+
+
+def as_of_table(as_of_days: Sequence[date]) -> ir.Table:
+    """One row per as_of day: as_of, and its number in the order of the days, from 0."""
+    table = days_table(as_of_days)
     return table.mutate(number=ibis.row_number().over(order_by="as_of").cast("int32"))
 
 

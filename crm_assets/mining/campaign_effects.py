@@ -24,7 +24,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, MATCHED, MEASURES, RANDOMISED
+from crm_assets.mining import scaling
 from crm_assets.mining.samples import sample_customers
+from crm_assets.mining.scaling import signed_log
 
 CALIPER = 0.2
 """Widest difference of a pair, in standard deviations of the logit of the propensity (Austin, 2011)."""
@@ -160,10 +162,8 @@ def campaign_effects(
 
 def standardised(features: pd.DataFrame) -> Floats:
     """`FEATURES` on a log scale, nulls as none, with mean 0 and variance 1: shape (customers, features)."""
-    values = features[list(FEATURES)].astype("float64").fillna(0.0).to_numpy()
-    values = np.sign(values) * np.log1p(np.abs(values))
-    spread = values.std(axis=0)
-    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+    values = signed_log(features[list(FEATURES)].astype("float64").fillna(0.0).to_numpy())
+    return scaling.standardised(scaling.fit_scale(values), values)
 
 
 def matched_pairs(values: Floats, contacted: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

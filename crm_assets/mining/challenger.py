@@ -41,8 +41,8 @@ def against_previous(
         seed: of the bootstrap.
 
     Returns:
-        Figures for the card; `holds` unless this month's model is worse by more than `ALLOWED` beyond chance. None where no held-out day is new to
-        the previous model, or too few customers of either outcome are.
+        Figures for the card; `holds` unless this month's model is worse by more than `ALLOWED` beyond chance. None where
+        no held-out day is new to the previous model, or too few customers of either outcome are.
     """
     days = pd.to_datetime(rows["as_of"]).dt.strftime("%Y-%m-%d")
     unseen = ~days.isin(seen_days).to_numpy()

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from crm_assets.contracts.churn import RISK_BANDS
 from crm_assets.contracts.features import WINDOWS, windowed
+from crm_assets.mining.as_of_days import days_table
 from crm_assets.mining.calibration import calibrated
 from crm_assets.mining.churn_reasons import label, reasons, theme
 from crm_assets.mining.classifiers import HIDDEN, contributions, importance, raw_scores
@@ -183,7 +183,7 @@ def churn_labels(
     """
     if not as_of_days:
         raise ValueError("churn_labels needs at least one as_of day")
-    grid = ibis.array([ibis.literal(day) for day in sorted(set(as_of_days))]).unnest().name("as_of").as_table()
+    grid = days_table(as_of_days)
     seen = customer_days.filter(customer_days.orders > 0).select("customer_id", "day").cross_join(grid)
     ahead = seen.day.delta(seen.as_of, unit="day")
     near = seen.mutate(ahead=ahead).filter(ahead > -active_days, ahead <= horizon_days)

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crm_assets.mining.bg_nbd import BgNbd
+from crm_assets.mining.scaling import fit_scale, signed_log, standardised
 
 BLEND = "blend"
 BLENDED = ("lightgbm", "logistic")
@@ -140,7 +141,7 @@ def raw_scores(estimator: Mapping[str, Any], inputs: pd.DataFrame, threads: int 
         seen, count = visible(inputs), useful_threads(len(inputs), threads)
         raw = [booster.predict(seen, raw_score=True, num_threads=count) for booster in _boosters(estimator)]
         return np.asarray(np.mean(raw, axis=0) * estimator["share"])
-    values = standardised(estimator, visible(inputs))
+    values = _standardised(estimator, visible(inputs))
     with _one_thread():
         if "layers" in estimator:
             return _network(estimator, values)
@@ -168,9 +169,9 @@ def contributions(
         parts = [booster.predict(seen, pred_contrib=True, num_threads=count) for booster in _boosters(estimator)]
         moved = np.asarray(np.mean(parts, axis=0))[:, :-1] * estimator["share"]
     elif "layers" in estimator:
-        moved = _integrated_gradients(estimator, standardised(estimator, seen))
+        moved = _integrated_gradients(estimator, _standardised(estimator, seen))
     else:
-        moved = standardised(estimator, seen) * np.asarray(estimator["coefficients"])
+        moved = _standardised(estimator, seen) * np.asarray(estimator["coefficients"])
     result = np.zeros(inputs.shape)
     result[:, [not name.startswith(HIDDEN) for name in inputs.columns]] = moved
     return result
@@ -192,17 +193,8 @@ def useful_threads(rows: int, threads: int) -> int:
     return max(1, min(threads, rows // 5_000))
 
 
-def standardised(estimator: Mapping[str, Any], inputs: pd.DataFrame) -> Floats:
-    """Features on a log scale where they only grow, nulls as the median, standardised."""
-    values = _signed_log(inputs)
-    values = np.where(np.isnan(values), np.asarray(estimator["fill"]), values)
-    return np.asarray((values - np.asarray(estimator["mean"])) / np.asarray(estimator["scale"]))
-
-
-def _signed_log(inputs: pd.DataFrame) -> Floats:
-    """log(1 + |x|) with the sign of x: counts and amounts differ by factors, not by steps."""
-    values = inputs.to_numpy()
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+def _standardised(estimator: Mapping[str, Any], inputs: pd.DataFrame) -> Floats:
+    return standardised(estimator, signed_log(inputs.to_numpy()))
 
 
 def _fit_trees(
@@ -223,8 +215,9 @@ def _fit_trees(
 
 def _fit_linear(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int) -> dict[str, Any]:
     """Fit a linear model or the network on standardised features."""
-    scale = _scale(inputs)
-    values = standardised(scale, inputs)
+    logs = signed_log(inputs.to_numpy())
+    scale = fit_scale(logs)
+    values = standardised(scale, logs)
     with _one_thread():
         if name == "neural_network":
             return {**scale, **_fit_network(values, outcome, seed)}
@@ -238,17 +231,6 @@ def _fit_linear(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int) -> 
             model = LogisticRegression(C=_STRENGTHS[name], max_iter=500)
         model.fit(values, outcome)
     return {**scale, "coefficients": model.coef_[0].tolist(), "intercept": float(model.intercept_[0])}
-
-
-def _scale(inputs: pd.DataFrame) -> dict[str, Any]:
-    values = _signed_log(inputs)
-    present = ~np.isnan(values).all(axis=0)
-    fill = np.zeros(values.shape[1])
-    fill[present] = np.nanmedian(values[:, present], axis=0)
-    values = np.where(np.isnan(values), fill, values)
-    scale = values.std(axis=0)
-    scale[scale < 1e-12] = 1.0
-    return {"fill": fill.tolist(), "mean": values.mean(axis=0).tolist(), "scale": scale.tolist()}
 
 
 def _fit_network(values: Floats, outcome: Floats, seed: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.identity import PERSON_COLUMNS, PERSONS
 from crm_assets.contracts.layers import EXPORT_DATE, SOURCE, VALID_FROM, VALID_TO
+from crm_assets.mining.as_of_days import days_table
 
 _NAMES = [column.name for column in PERSON_COLUMNS]
 
@@ -79,7 +80,7 @@ def surviving_versions(
     Returns:
         The columns of `customers`, with the person in `customer_id`; each row is valid on its one day.
     """
-    grid = ibis.array([ibis.literal(day) for day in days]).unnest().name("as_of").as_table()
+    grid = days_table(days)
     rows = customers.inner_join(members, "customer_id").cross_join(grid)
     until = rows[VALID_TO.name].isnull() | (rows[VALID_TO.name] > rows.as_of)
     rows = rows.filter(rows[VALID_FROM.name] <= rows.as_of, until)

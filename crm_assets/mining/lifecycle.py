@@ -27,6 +27,7 @@ from crm_assets.contracts.lifecycle import (
     UNKNOWN,
     WON_BACK,
 )
+from crm_assets.mining.as_of_days import days_table
 
 AT_RISK_PERCENT = 95
 """A customer absent for longer than this percentage of all gaps is at risk."""
@@ -195,8 +196,7 @@ def lifecycle(customer_days: ir.Table, known: ir.Table, as_of_days: Sequence[dat
     if not as_of_days:
         raise ValueError("lifecycle needs at least one as_of day")
     wanted = sorted(set(as_of_days))
-    # Plain literals, not an in-memory table: the expression then compiles to SQL that stands alone.
-    grid = ibis.array([ibis.literal(day) for day in wanted]).unnest().name("as_of").as_table()
+    grid = days_table(wanted)
     ordered = _orders(customer_days, wanted[0], wanted[-1], rules).cross_join(grid)
     ended = ordered.next_day.notnull() & (ordered.next_day <= ordered.as_of)
     ordered = ordered.filter((ordered.day <= ordered.as_of) & ~ended)

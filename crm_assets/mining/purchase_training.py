@@ -44,6 +44,7 @@ from crm_assets.mining.purchases import (
     purchase_inputs,
     usual_gap,
 )
+from crm_assets.mining.scaling import fit_scale, standardised
 
 LEARNT_DAYS = 6
 """Training days that a month learns from, the newest: what customers did long ago says less of what they do."""
@@ -249,22 +250,11 @@ def _fitted(rows: pd.DataFrame, fit: Callable[[Floats], Any]) -> dict[str, Any]:
     from threadpoolctl import threadpool_limits
 
     values = purchase_inputs(rows)
-    known = ~np.isnan(values)
-    fill = np.array(
-        [
-            np.median(column[is_known]) if is_known.any() else 0.0
-            for column, is_known in zip(values.T, known.T, strict=True)
-        ]
-    )
-    values = np.where(known, values, fill)
-    mean, scale = values.mean(axis=0), values.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
+    scale = fit_scale(values)
     with threadpool_limits(limits=1):  # the order of a threaded sum would change the last digits
-        model = fit((values - mean) / scale)
+        model = fit(standardised(scale, values))
     return {
-        "fill": fill.tolist(),
-        "mean": mean.tolist(),
-        "scale": scale.tolist(),
+        **scale,
         "coefficients": np.ravel(model.coef_).tolist(),
         "intercept": float(np.ravel(model.intercept_)[0]),
     }

@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS, HORIZONS
+from crm_assets.mining.as_of_days import days_table
 from crm_assets.mining.bg_nbd import BgNbd
+from crm_assets.mining.scaling import signed_log, standardised
 
 FREQUENCY, PROCESS, LOGISTIC = "frequency", "mbg_nbd", "logistic"
 PAST_SPEND, REGRESSION = "past_spend", "tweedie"
@@ -97,7 +98,7 @@ def next_orders(customer_days: ir.Table, as_of_days: Sequence[date], days: int =
     """
     if not as_of_days:
         raise ValueError("next_orders needs at least one as_of day")
-    grid = ibis.array([ibis.literal(day) for day in sorted(set(as_of_days))]).unnest().name("as_of").as_table()
+    grid = days_table(as_of_days)
     seen = customer_days.select("customer_id", "day", "orders", "amount").cross_join(grid)
     seen = seen.mutate(ahead=seen.day.delta(seen.as_of, unit="day"))
     near = seen.filter(seen.ahead > 0, seen.ahead <= days, seen.customer_id.notnull())
@@ -191,7 +192,7 @@ def usual_gap(features: pd.DataFrame) -> Floats:
 def purchase_inputs(features: pd.DataFrame) -> Floats:
     """What the linear models see: features on a log scale, and the present pause and pace in relation; NaN for null."""
     columns = {name: pd.to_numeric(features[name]).astype("float64") for name in PURCHASE_FEATURES}
-    values = {name: np.sign(column) * np.log1p(np.abs(column)) for name, column in columns.items()}
+    values = {name: signed_log(column.to_numpy(np.float64)) for name, column in columns.items()}
     pause = columns["recency_days"] + 1
     for gap in ("gap_mean", "gap_median", "gap_longest", "gap_mean_3", "gap_mean_10"):
         values[f"pause_over_{gap}"] = np.log(pause / (columns[gap] + 3))
@@ -202,9 +203,7 @@ def purchase_inputs(features: pd.DataFrame) -> Floats:
 
 def linear(estimator: Mapping[str, Any], features: pd.DataFrame) -> Floats:
     """The linear predictor of a fitted regression; nulls count as the median of the training rows."""
-    values = purchase_inputs(features)
-    values = np.where(np.isnan(values), np.asarray(estimator["fill"]), values)
-    scaled = (values - np.asarray(estimator["mean"])) / np.asarray(estimator["scale"])
+    scaled = standardised(estimator, purchase_inputs(features))
     return np.asarray((scaled * np.asarray(estimator["coefficients"])).sum(axis=1) + estimator["intercept"], np.float64)
 
 

@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from crm_assets.contracts.segments import CHURN, RESPONSE, VALUE
+from crm_assets.mining.as_of_days import days_table
 from crm_assets.mining.churn import training_days
 from crm_assets.mining.segment_rules import Condition, Rule
 
@@ -104,7 +104,7 @@ def response_labels(contacts: ir.Table, as_of_days: Sequence[date], days: int = 
     """
     if not as_of_days:
         raise ValueError("response_labels needs at least one as_of day")
-    grid = ibis.array([ibis.literal(day) for day in sorted(set(as_of_days))]).unnest().name("as_of").as_table()
+    grid = days_table(as_of_days)
     asked = contacts.filter(~contacts.is_control.fill_null(False), contacts.customer_id.notnull())
     answer = asked.responded_at.date().delta(asked.day, unit="day")
     asked = asked.select("customer_id", "day", answered=((answer >= 0) & (answer <= days)).fill_null(False))
@@ -176,6 +176,8 @@ def _lift(rate: float | None, mean: float | None) -> float | None:
 
 def _interval(labels: npt.NDArray[np.float64], is_share: bool) -> tuple[float | None, float | None]:
     """A 95% interval of the mean: Wilson's of a share, the normal one of an amount."""
+    from scipy.stats import binomtest
+
     count = len(labels)
     if not count or (count < 2 and not is_share):
         return None, None
@@ -183,9 +185,8 @@ def _interval(labels: npt.NDArray[np.float64], is_share: bool) -> tuple[float | 
     if not is_share:
         half = _Z * float(labels.std(ddof=1)) / math.sqrt(count)
         return round(mean - half, 6), round(mean + half, 6)
-    spread = _Z * math.sqrt(mean * (1 - mean) / count + _Z**2 / (4 * count**2))
-    middle, whole = mean + _Z**2 / (2 * count), 1 + _Z**2 / count
-    return round(max(0.0, (middle - spread) / whole), 6), round(min(1.0, (middle + spread) / whole), 6)
+    share = binomtest(int(labels.sum()), count).proportion_ci(method="wilson")
+    return round(float(share.low), 6), round(float(share.high), 6)
 
 
 def _leaves(target: str, rows: pd.DataFrame, seed: int) -> list[tuple[Condition, ...]]:

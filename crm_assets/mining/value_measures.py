@@ -11,6 +11,8 @@ from datetime import date
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.mining.as_of_days import days_table
+
 
 def value_measures(customer_days: ir.Table, as_of: date) -> ir.Table:
     """The order history of each customer who ordered by `as_of`.
@@ -59,7 +61,7 @@ def later_spend(customer_days: ir.Table, as_of_days: Sequence[date], days: int) 
     """
     if not as_of_days:
         raise ValueError("later_spend needs at least one as_of day")
-    grid = ibis.array([ibis.literal(day) for day in sorted(set(as_of_days))]).unnest().name("as_of").as_table()
+    grid = days_table(as_of_days)
     seen = customer_days.select("customer_id", "day", "orders", "amount").cross_join(grid)
     ahead = seen.day.delta(seen.as_of, unit="day")
     near = seen.filter(ahead > 0, ahead <= days, seen.customer_id.notnull())
