@@ -289,12 +289,34 @@ def _write_many(
         files.setdefault(tuple(part.split("=", 1)[1] for part in parts), []).append(path)
     columns = [name for name in contract.by_name if name not in names]
     return {
-        # Threads of the engine may each leave a file in the same partition.
+        # Threads of the engine may each leave a file in the same partition, or their rows out of order in one.
         part: paths[0]
-        if len(paths) == 1
+        if len(paths) == 1 and _is_sorted(paths[0], order)
         else _write_one(engine, engine.scan(list(map(str, paths)), {}, columns), paths[0].with_name(PART), order)
         for part, paths in files.items()
     }
+
+
+def _is_sorted(path: Path, order: Sequence[str]) -> bool:
+    """Whether the rows of a file are in the order of some columns; False where that cannot be told."""
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    last: list[pa.RecordBatch] = []
+    for batch in parquet.ParquetFile(path).iter_batches(columns=list(order)):
+        rows = pa.Table.from_batches([*last, batch]).combine_chunks()
+        before, after = rows.slice(0, len(rows) - 1), rows.slice(1)
+        ordered = pa.array([True] * len(before))
+        try:
+            for name in reversed(order):
+                alike = compute.and_(compute.equal(before[name], after[name]), ordered)
+                ordered = compute.or_(compute.less(before[name], after[name]), alike)
+        except pa.ArrowNotImplementedError:
+            return False
+        if not compute.all(ordered, skip_nulls=False).as_py():
+            return False
+        last = [batch.slice(len(batch) - 1)]
+    return True
 
 
 def _written(placed: Sequence[Path | None], created: bool) -> Written:

@@ -3,7 +3,7 @@
 import random
 import time
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import ibis
@@ -271,6 +271,22 @@ def test_the_same_rows_give_equal_bytes_whatever_their_order_and_the_threads(tmp
         found.append([path.read_bytes() for path in sorted(lake.root.rglob(PART))])
     assert len(found[0]) == len(days)
     assert found[0] == found[1] == found[2]
+
+
+def test_many_days_of_odd_sizes_are_written_in_order_as_each_is_alone(tmp_path, engine):
+    """The engine takes rows in pieces of 2,048, which end amid days, and sets small parts of them aside."""
+    days = [FIRST + timedelta(days=n) for n in range(6)]
+    rows = [visit(f"v{n:05}", day) for day in days for n in range(2 * 2_048 - 10)]
+    random.Random(1).shuffle(rows)
+    table = engine.backend.create_table("odd_days", visits(*rows).to_pyarrow(), temp=True)
+    lake, alone = Lake(tmp_path / "range", engine), Lake(tmp_path / "alone", engine)
+    lake.write("clean", VISITS, table, keys(*days))
+    for day in days:
+        path = f"clean/visits/day={day}/{PART}"
+        found = parquet.ParquetFile(lake.root / path).read(columns=["visit_id"])["visit_id"].to_pylist()
+        assert found == sorted(found)
+        alone.write("clean", VISITS, table.filter(table.day == day), keys(day))
+        assert (lake.root / path).read_bytes() == (alone.root / path).read_bytes()
 
 
 @pytest.mark.parametrize("given", [[FIRST], [FIRST, SECOND]], ids=["one partition", "a range"])
