@@ -52,10 +52,12 @@ def lay_down_exports(engine: DuckDBEngine, exports: Path, progress: Callable[[in
         return 0
     with ExitStack() as held:
         tables = {name: held.enter_context(engine.held(rows)) for name, rows in _tables(engine.backend).items()}
+        changes = {name: _changes(rows) for name, rows in tables.items()}
         for done, day in enumerate(missing):
             progress(done, len(missing))
             since = date.min if day == HISTORY_ENDS else day
-            _write_export(tables, Delivery(SOURCE, day).folder(exports), since, day)
+            changed = {name: tables[name] for name, on in changes.items() if any(since <= it <= day for it in on)}
+            _write_export(changed, Delivery(SOURCE, day).folder(exports), since, day)
     progress(len(missing), len(missing))
     return len(missing)
 
@@ -72,15 +74,14 @@ def _write_export(tables: dict[str, ir.Table], folder: Path, since: date, until:
             inside = _as_known(rows, since, until)
         inside = inside.drop("changed_on")
         inside = inside.order_by(*inside.columns[:2])
-        inside.to_csv(path := staging / f"{name}.csv")
-        if not _has_rows(path):
-            path.unlink()
+        inside.to_csv(staging / f"{name}.csv")
     os.replace(staging, folder)
 
 
-def _has_rows(csv: Path) -> bool:
-    with csv.open("rb") as file:
-        return bool(file.readline()) and bool(file.readline())
+def _changes(rows: ir.Table) -> set[date]:
+    """Days on which a table has rows that are new, or answers."""
+    columns = [name for name in ("changed_on", "first_redeemed_on") if name in rows.columns]
+    return {day for name in columns for day in rows[name].as_table().distinct()[name].to_pyarrow().to_pylist() if day}
 
 
 def _as_known(contacts: ir.Table, since: date, until: date) -> ir.Table:
