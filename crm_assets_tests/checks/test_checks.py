@@ -14,11 +14,12 @@ from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CAMPAIGNS, CUSTOMERS, TRANSACTIONS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES
 from crm_assets.contracts.registry import contract_of
-from crm_assets.definitions import build_defs, lake_of, resources
+from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.io_manager import raw_contract
 from crm_assets.lake.layout import PART
 from crm_assets.runs import QUIET, Runs
 from crm_assets.settings import load_settings, write_settings
+from crm_assets_tests.checks.running import check
 from crm_assets_tests.conftest import CRM_MAPPING
 
 DELIVERY = ("crm", "2024-03-01")
@@ -57,16 +58,6 @@ def recorded(instance):
     records = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION))
     found = [record.event_log_entry.dagster_event.event_specific_data for record in records]
     return {(check.asset_key.path[-1], check.check_name): check for check in reversed(found)}
-
-
-def check(settings, *asset, key=None):
-    """Run the checks of an asset alone, and give their evaluations by table and name."""
-    wanted = [found for found in all_checks() if dg.AssetKey(asset) in {spec.asset_key for spec in found.check_specs}]
-    job = dg.Definitions(asset_checks=wanted, resources=resources(settings)).resolve_implicit_global_asset_job_def()
-    tags = range_tags(key, key) if key else {}
-    result = job.execute_in_process(tags=tags, raise_on_error=False)
-    evaluations = result.get_asset_check_evaluations()
-    return {(found.asset_key.path[-1], found.check_name): found for found in evaluations}
 
 
 def failed(evaluations):
