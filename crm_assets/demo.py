@@ -25,7 +25,7 @@ HISTORY_ENDS = date(2017, 11, 30)
 
 LAST_DAY = date(2018, 1, 1)
 BACKTEST_DAYS = (date(2017, 10, 31),)
-"""Past days the demonstration scores besides the newest, to show how the scores turned out."""
+"""Past days whose churn the demonstration scores, to show how the scores turned out."""
 
 
 class DemoDataMissingError(RuntimeError):

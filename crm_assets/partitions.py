@@ -39,12 +39,15 @@ EVERY_DELIVERY = dg.AllPartitionMapping()
 UP_TO_THE_DAY = dg.TimeWindowPartitionMapping(start_offset=-36_500, allow_nonexistent_upstream_partitions=True)
 """The state at the end of a day is made from all days up to and including it."""
 
+_MONTHS = -360
+"""Thirty years. Dagster counts them one by one each time a step asks for its inputs, so a century would cost seconds."""
+
 BEFORE_THE_MONTH = dg.TimeWindowPartitionMapping(
-    start_offset=-1_200, end_offset=-1, allow_nonexistent_upstream_partitions=True
+    start_offset=_MONTHS, end_offset=-1, allow_nonexistent_upstream_partitions=True
 )
 """What is made for a month is made from days before it."""
 
-UP_TO_THE_MONTH = dg.TimeWindowPartitionMapping(start_offset=-1_200, allow_nonexistent_upstream_partitions=True)
+UP_TO_THE_MONTH = dg.TimeWindowPartitionMapping(start_offset=_MONTHS, allow_nonexistent_upstream_partitions=True)
 """A model for a month learns from everything kept for it and for earlier months."""
 
 

@@ -11,6 +11,7 @@ import dagster as dg
 from crm_assets.automation.due import due_cleaning, due_ingestion
 from crm_assets.automation.landing import day_ranges, landed_deliveries, touched_days
 from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours
+from crm_assets.checks.suite import getting_ready
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
@@ -30,8 +31,13 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Models of a month, each with what is made beside it."""
 
-NEWEST_MODELS = frozenset({"recommender"})
-"""Models of what looks ahead from the newest day only; a backfill in the UI makes them for past months too."""
+PAST_MODELS = tuple(name for name in MODELS if name != "recommender")
+"""What looks ahead from the newest day only is left out; a backfill in the UI makes it for past months too."""
+
+BACKTESTED_MODELS = ("churn_model",)
+
+BACKTESTED = (("features", "customer_features"), ("marts", "churn_scores"))
+"""What is made of a day whose churn alone is looked at."""
 
 DAILY = (
     ("features", "customer_features"),
@@ -85,9 +91,10 @@ class Runs:
             keys.remove(key)
         if not keys:
             return []
-        for group in neighbours(keys, list(self.instance.get_dynamic_partitions(DELIVERIES))):
-            self.progress(f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}")
-            self._run("ingest", group[0], group[-1], due_ingestion(self.settings, self.lake, group))
+        with getting_ready():
+            for group in neighbours(keys, list(self.instance.get_dynamic_partitions(DELIVERIES))):
+                self.progress(f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}")
+                self._run("ingest", group[0], group[-1], due_ingestion(self.settings, self.lake, group))
         settings = load_settings(self.settings.home)
         if settings != self.settings:
             # An ingestion that brings an earlier day moves the workspace's first one.
@@ -106,13 +113,15 @@ class Runs:
             self.progress(f"clean {first}" if first == last else f"clean {first} to {last}")
             self._run("clean", first, last, work.assets)
 
-    def train(self, months: Iterable[date]) -> None:
+    def train(self, months: Iterable[date], backtested: Iterable[date] = ()) -> None:
         """Train the models of months that have none yet, and keep the features they learn from.
 
-        Months before the last one get those only that scores of past days need.
+        Months before the last one get those only that scores of past days need, backtested ones the churn model.
         """
         wanted = set(months)
-        missing = {month: self._untrained(month, month == max(wanted)) for month in wanted}
+        missing = {month: self._untrained(month, BACKTESTED_MODELS) for month in backtested}
+        newest = max(wanted, default=None)
+        missing |= {month: self._untrained(month, MODELS if month == newest else PAST_MODELS) for month in wanted}
         needed = sorted(month for month, names in missing.items() if names)
         start = self.settings.start_date
         if not needed or start is None:
@@ -129,15 +138,22 @@ class Runs:
                 self.progress(f"train for {whole}")
                 self._run("train", first, last, made)
 
-    def score(self, days: Sequence[date]) -> None:
-        """Make features and marts as of days, training the models they need first."""
-        for day in days:
+    def score(self, days: Sequence[date], backtested: Sequence[date] = ()) -> None:
+        """Make features and marts as of days, training the models they need first.
+
+        Args:
+            days: Days of which everything is made; of the newest one, besides, what is not partitioned by day.
+            backtested: Past days of which only churn is scored, so that `quality.churn_performance` tells how the
+                scores turned out.
+        """
+        for day in (*days, *backtested):
             self._require_partition(day)
-        self.train({month_of(day) for day in days})
+        self.train(map(month_of, days), map(month_of, backtested))
         *past, newest = sorted(set(days))
-        for first, last in day_ranges(past):
-            self.progress(f"score {first}" if first == last else f"score {first} to {last}")
-            self._run("score", first, last, DAILY)
+        for group, made in ((set(backtested) - set(days), BACKTESTED), (past, DAILY)):
+            for first, last in day_ranges(group):
+                self.progress(f"score {first}" if first == last else f"score {first} to {last}")
+                self._run("score", first, last, made)
         self.progress(f"score {newest}")
         self._run("score", newest, newest)
 
@@ -164,11 +180,9 @@ class Runs:
                 f"{last or '(none)'}; a day has ended before it is scored"
             )
 
-    def _untrained(self, month: date, is_newest: bool) -> tuple[str, ...]:
+    def _untrained(self, month: date, needed: Iterable[str]) -> tuple[str, ...]:
         """Models that a month lacks; a workspace of an earlier version has some of them."""
-        needed = [name for name in MODELS if is_newest or name not in NEWEST_MODELS]
-        trained = {name: trained_months(self.settings.models, name) for name in needed}
-        return tuple(name for name in needed if month.isoformat() not in trained[name])
+        return tuple(name for name in needed if month.isoformat() not in trained_months(self.settings.models, name))
 
     def _run(
         self,

@@ -3,11 +3,13 @@
 Belongs here: which expectations a contract means, and asking Great Expectations. Not here: Dagster's side of it
 (`contract.py`), references to other tables (`references.py`), any rule of a particular table (`contracts/`).
 
-Great Expectations takes seconds to import and is imported once there are rows to look at.
+Great Expectations takes seconds to import and is imported once there are rows to look at, or aside while files are read.
 """
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -104,6 +106,19 @@ def validate(name: str, contract: Table, frame: "pd.DataFrame") -> tuple[dict[st
     return findings, _page(validation)
 
 
+@contextmanager
+def getting_ready() -> Iterator[None]:
+    """Import Great Expectations aside, while what is done waits for the engine and imports little itself.
+
+    Two threads that import the same library may meet half of it, so this ends when the import has.
+    """
+    ready = _ready()
+    try:
+        yield
+    finally:
+        ready.result()
+
+
 def write_page(folder: Path, name: str, page: str) -> Path:
     """Write a page of Data Docs, and the list of all pages."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,8 +178,20 @@ def _range_in_words(column: Column) -> str:
     return f"at most {column.maximum}" if column.minimum is None else f"from {column.minimum} to {column.maximum}"
 
 
-@cache
 def _context() -> "EphemeralDataContext":
+    return _ready().result()
+
+
+@cache
+def _ready() -> "Future[EphemeralDataContext]":
+    aside = ThreadPoolExecutor(1, "great_expectations")
+    try:
+        return aside.submit(_new_context)
+    finally:
+        aside.shutdown(wait=False)
+
+
+def _new_context() -> "EphemeralDataContext":
     # Read when the package is imported.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crm_assets.mining.threads import one_algebra_thread
+
 PARAMETERS = ("r", "alpha", "a", "b")
 
 _SMALLEST, _LARGEST = np.log(1e-4), np.log(1e4)
@@ -165,7 +167,6 @@ def fit_bg_nbd(
         TooFewOrdersError: no customer ordered twice, so nothing says how often they order.
     """
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
     rows = _Rows.of(frequency, recency, age, customers)
     unit = rows.mean_age()
@@ -177,7 +178,7 @@ def fit_bg_nbd(
         return -value / scaled.total, -gradient * np.exp(logs) / scaled.total
 
     # Four numbers are too few for several threads, which would wait for each other and change the last digits.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_algebra_thread():
         options = {"maxiter": 1_000, "ftol": 1e-14, "gtol": 1e-8}
         found = minimize(loss, np.zeros(4), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     logs = np.asarray(found.x)
@@ -291,12 +292,10 @@ def _log_likelihood(rows: _Rows, parameters: Floats, modified: bool) -> tuple[fl
 
 def _standard_errors(loss: Any, logs: Floats, values: Floats, total: float) -> dict[str, float]:
     """Standard errors of the parameters, from the curvature of the likelihood in their logarithms."""
-    from threadpoolctl import threadpool_limits
-
     steps = np.eye(len(logs)) * _STEP
     slopes = [(loss(logs + step)[1] - loss(logs - step)[1]) / (2 * _STEP) for step in steps]
     hessian = (np.array(slopes) + np.array(slopes).T) / 2 * total
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_algebra_thread():
         if np.linalg.eigvalsh(hessian)[0] <= 0:
             return {}
         errors = np.sqrt(np.diag(np.linalg.inv(hessian))) * values

@@ -27,6 +27,7 @@ from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, MATCHED, 
 from crm_assets.mining import scaling
 from crm_assets.mining.samples import sample_customers
 from crm_assets.mining.scaling import signed_log
+from crm_assets.mining.threads import one_thread
 
 CALIPER = 0.2
 """Widest difference of a pair, in standard deviations of the logit of the propensity (Austin, 2011)."""
@@ -212,9 +213,8 @@ def _follow(links: list[int], place: int) -> int:
 def _logit(values: Floats, contacted: NDArray[np.bool_]) -> Floats:
     """Logit of the propensity to be contacted."""
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1):  # the order of a threaded sum would change the last digits
+    with one_thread():
         model = LogisticRegression(max_iter=200).fit(values, contacted)
         return np.asarray(model.decision_function(values), np.float64)
 
@@ -280,15 +280,13 @@ def _measured(customers: pd.DataFrame, has_placebo: bool, seed: int) -> list[dic
 
 def _beyond_features(values: Floats, free: NDArray[np.intp]) -> Callable[[Floats], Floats]:
     """Takes off an outcome what a linear regression among customers not reached expects by their features."""
-    from threadpoolctl import threadpool_limits
-
     if not len(free):
         return lambda outcome: outcome
-    with threadpool_limits(limits=1):
+    with one_thread():
         inverse = np.linalg.pinv(values[free] - values[free].mean(axis=0), rcond=1e-6)
 
     def adjusted(outcome: Floats) -> Floats:
-        with threadpool_limits(limits=1):
+        with one_thread():
             weights = inverse @ (outcome[free] - outcome[free].mean())
             return np.asarray(outcome - values @ weights)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from crm_assets.mining.bg_nbd import BgNbd
 from crm_assets.mining.scaling import fit_scale, signed_log, standardised
+from crm_assets.mining.threads import one_algebra_thread
 
 BLEND = "blend"
 BLENDED = ("lightgbm", "logistic")
@@ -142,7 +143,7 @@ def raw_scores(estimator: Mapping[str, Any], inputs: pd.DataFrame, threads: int 
         raw = [booster.predict(seen, raw_score=True, num_threads=count) for booster in _boosters(estimator)]
         return np.asarray(np.mean(raw, axis=0) * estimator["share"])
     values = _standardised(estimator, visible(inputs))
-    with _one_thread():
+    with one_algebra_thread():
         if "layers" in estimator:
             return _network(estimator, values)
         return np.asarray(values @ np.asarray(estimator["coefficients"]) + estimator["intercept"])
@@ -218,7 +219,7 @@ def _fit_linear(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int) -> 
     logs = signed_log(inputs.to_numpy())
     scale = fit_scale(logs)
     values = standardised(scale, logs)
-    with _one_thread():
+    with one_algebra_thread():
         if name == "neural_network":
             return {**scale, **_fit_network(values, outcome, seed)}
         if name == "linear_svm":
@@ -260,7 +261,7 @@ def _integrated_gradients(estimator: Mapping[str, Any], values: Floats) -> Float
     first, second = estimator["layers"]
     weights, bias, out = np.asarray(first["weights"]), np.asarray(first["bias"]), np.asarray(second["weights"])[:, 0]
     steps = (np.arange(_PATH_STEPS) + 0.5) / _PATH_STEPS
-    with _one_thread():
+    with one_algebra_thread():
         reached = values @ weights
         switched_on = np.mean([reached * step + bias > 0 for step in steps], axis=0)
         return np.asarray((switched_on * out) @ weights.T * values)
@@ -301,10 +302,3 @@ def _booster(text: str) -> Any:
     import lightgbm
 
     return lightgbm.Booster(model_str=text)
-
-
-def _one_thread() -> Any:
-    """The order of a sum over several threads would change the last digits."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crm_assets.mining.silhouettes import mean_silhouettes
+from crm_assets.mining.threads import one_thread
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -94,12 +95,10 @@ def choose_centers(scaled: Matrix, seed: int, in_use: Matrix | None = None) -> t
     if not tried:
         return (), single
 
-    from threadpoolctl import threadpool_limits
-
     random = np.random.default_rng(seed)
     measured_on = _sample(scaled, SAMPLE, random)
     # one thread: sums in another order move centers by a last digit
-    with threadpool_limits(limits=1):
+    with one_thread():
         candidates = [
             in_use if in_use is not None and k == len(in_use) else k_means(scaled, k, seed, starts=5) for k in tried
         ]
@@ -130,9 +129,7 @@ def move_centers(scaled: Matrix, centers: Matrix, seed: int) -> Matrix | None:
     if len(scaled) < len(centers) * CUSTOMERS_PER_CLUSTER:
         return None
 
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
+    with one_thread():
         moved = MOVE * k_means(scaled, len(centers), seed, start=centers) + (1 - MOVE) * centers
     sizes = np.bincount(nearest(scaled, moved), minlength=len(moved))
     divides = sizes.min() >= CUSTOMERS_PER_CLUSTER and sizes.max() <= LARGEST_SHARE * len(scaled)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crm_assets.mining.bg_nbd import TooFewOrdersError
+from crm_assets.mining.threads import one_algebra_thread
 
 PARAMETERS = ("p", "q", "gamma")
 
@@ -86,7 +87,6 @@ def fit_gamma_gamma(orders: ArrayLike, mean_value: ArrayLike) -> GammaGamma:
         TooFewOrdersError: there are no customers, or none with two orders: nothing says how much one customer's vary.
     """
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
     x = np.atleast_1d(np.asarray(orders, np.float64))
     mean = np.atleast_1d(np.asarray(mean_value, np.float64))
@@ -107,7 +107,7 @@ def fit_gamma_gamma(orders: ArrayLike, mean_value: ArrayLike) -> GammaGamma:
 
     bounds = [(_SMALLEST, _LARGEST), (_LEAST_Q, _LARGEST), (_SMALLEST, _LARGEST)]
     # Three numbers are too few for several threads, which would wait for each other and change the last digits.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_algebra_thread():
         options = {"maxiter": 1_000, "ftol": 1e-14, "gtol": 1e-8}
         start = np.log([2.0, 2.0, 1.0])
         found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)

@@ -33,6 +33,7 @@ from crm_assets.mining.model_folds import (
     sampled_customers,
 )
 from crm_assets.mining.model_metrics import METRICS, bootstrap_weights, evaluate, interval
+from crm_assets.mining.threads import one_algebra_thread
 
 LEADERBOARD_COLUMNS = tuple(MODEL_LEADERBOARD.by_name)
 
@@ -101,13 +102,12 @@ def choose(problem: Problem, seed: int, threads: int, screening_rows: int) -> Ch
     import sklearn.linear_model
     import sklearn.neural_network
     import sklearn.svm  # noqa: F401
-    from threadpoolctl import threadpool_limits
 
     folds, missing = rolling_folds(problem)
     if not folds:
         return _rule_without_comparison(problem, missing)
     # The order of a sum over several threads would change the last digits, so the threads are the pool's.
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with one_algebra_thread(), ThreadPoolExecutor(threads) as pool:
         trial = _Trial(problem, folds, seed, pool, screening_rows)
         finalists = trial.screen(LEARNERS if folds[0].can_teach else ())
         champion, message = trial.finish(finalists)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crm_assets.mining.threads import one_algebra_thread
+
 METRICS = ("auc", "pr_auc", "brier", "ece", "lift_at_10")
 """Names of the figures, in the order they are shown."""
 
@@ -116,8 +118,6 @@ def evaluate(
     Raises:
         ValueError: when the rows hold only one outcome.
     """
-    from threadpoolctl import threadpool_limits
-
     truth = np.asarray(outcome, dtype=np.float64)
     chance = np.asarray(probability, dtype=np.float64)
     if not 0 < truth.sum() < len(truth):
@@ -130,7 +130,7 @@ def evaluate(
     positive = np.add.reduceat(ranked * truth[order], starts, axis=1)
     negative = np.add.reduceat(ranked, starts, axis=1) - positive
     # One thread for sums: the order of several would change the last digits.
-    with np.errstate(divide="ignore", invalid="ignore"), threadpool_limits(limits=1, user_api="blas"):
+    with np.errstate(divide="ignore", invalid="ignore"), one_algebra_thread():
         figures_of = {
             "auc": lambda: _roc_auc(positive, negative),
             "pr_auc": lambda: _pr_auc(positive, negative),

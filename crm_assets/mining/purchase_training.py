@@ -45,6 +45,7 @@ from crm_assets.mining.purchases import (
     usual_gap,
 )
 from crm_assets.mining.scaling import fit_scale, standardised
+from crm_assets.mining.threads import one_thread
 
 LEARNT_DAYS = 6
 """Training days that a month learns from, the newest: what customers did long ago says less of what they do."""
@@ -247,11 +248,9 @@ def _tweedie(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _fitted(rows: pd.DataFrame, fit: Callable[[Floats], Any]) -> dict[str, Any]:
     """A linear model of standardised inputs as plain numbers."""
-    from threadpoolctl import threadpool_limits
-
     values = purchase_inputs(rows)
     scale = fit_scale(values)
-    with threadpool_limits(limits=1):  # the order of a threaded sum would change the last digits
+    with one_thread():
         model = fit(standardised(scale, values))
     return {
         **scale,
