@@ -1,8 +1,9 @@
 """The demonstration: by `crm-assets demo`, and by one plain script of pandas, LightGBM, scikit-learn and mlxtend.
 
 Both sides read the same export files and make the same tables: clean rows, customer days, customer features, RFM
-scores, tiers and clusters, a churn model for each of five months with scores and reasons, cross-sell rules. Each runs in
-a process of its own, from reading the exports to the last table on disk; totals of both must be equal.
+scores, tiers and clusters, a churn model for each of two months with scores and reasons, cross-sell rules. Each runs in
+a process of its own, from reading the exports to the last table on disk; totals of both must be equal. `--times` has each
+household several times, with orders of its own, since much of what the pipeline does costs the same however few the rows.
 
 Only the pipeline also keeps every layer, validates and quarantines rows, checks the tables, keeps versions of customers
 and products, runs a bootstrap for each figure, draws plots, and records every run, so that the next day costs a day.
@@ -51,7 +52,7 @@ def main() -> None:
     """Run the sides, compare, print."""
     arguments = _arguments()
     if arguments.step:
-        _STEPS[arguments.step](arguments.home)
+        _STEPS[arguments.step](arguments.home, *([arguments.times] if arguments.step == "prepare" else []))
         return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(arguments.home or folder).absolute()
@@ -59,8 +60,8 @@ def main() -> None:
         if "pipeline" in sides and (home / "lake").exists():
             sys.exit(f"{home} has a lake already, which the pipeline would not make again: name an empty folder.")
         print(f"Load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.", flush=True)
-        print("Laying down the exports of Complete Journey (not timed) ...", flush=True)
-        _run(_step("prepare", home), home)
+        print(f"Laying down the exports of Complete Journey {arguments.times} times (not timed) ...", flush=True)
+        _run([*_step("prepare", home), "--times", str(arguments.times)], home)
         used = {}
         for side in sides:
             print(f"Running {side} ...", flush=True)
@@ -84,6 +85,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, help="empty folder for exports and results, kept (default: a temporary)")
+    parser.add_argument(
+        "--times", type=int, default=1, help="how often to have each household (1.5 million lines each)"
+    )
     parser.add_argument("--only", choices=("pipeline", "pandas"), help="run one side, and compare nothing")
     parser.add_argument("--step", choices=sorted(_STEPS), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -106,8 +110,10 @@ def _run(command: list[str], home: Path, output: int | None = subprocess.DEVNULL
     return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / MEGABYTE_KIB
 
 
-def _prepare(home: Path) -> None:
+def _prepare(home: Path, times: int) -> None:
     """The exports, and what the script must have in common with the pipeline."""
+    from scaled_exports import multiply
+
     from crm_assets import demo
     from crm_assets.contracts.features import WINDOWS
     from crm_assets.definitions import lake_of
@@ -116,6 +122,8 @@ def _prepare(home: Path) -> None:
 
     settings = load_settings(home)
     demo.lay_down_exports(lake_of(settings).engine.local, settings.exports, lambda done, total: None)
+    for folder in (settings.exports / demo.SOURCE).iterdir():
+        multiply(folder, times)
     shared = {
         "exports": str(settings.exports / demo.SOURCE),
         "training_days": list(churn.TRAINING_DAYS_OF_MONTH),
@@ -161,16 +169,17 @@ def _pandas(home: Path) -> None:
     as_of_days = [date.fromisoformat(day) for day in shared["as_of_days"]]
     first_day = days["day"].min().date()
     training = {day: _training_days(day.replace(day=1), first_day, shared) for day in as_of_days}
-    before = {day: day.replace(day=1) - timedelta(1) for day in as_of_days}
-    wanted = sorted({*as_of_days, *before.values(), *(day for group in training.values() for day in group)})
+    newest = as_of_days[-1]
+    before = newest.replace(day=1) - timedelta(1)
+    wanted = sorted({*as_of_days, before, *(day for group in training.values() for day in group)})
     features = _features(tables, days, wanted, shared["windows"])
     features.drop(columns="next_day").to_parquet(out / "customer_features.parquet", index=False)
     stage("customer features")
 
     by_day = dict(iter(features.groupby("as_of")))
     by_day = {day.date(): rows for day, rows in by_day.items()}
-    segments = [_segments(by_day[day], by_day[before[day]], shared["seed"]) for day in as_of_days]
-    pd.concat(segments).to_parquet(out / "customer_segments.parquet", index=False)
+    segments = _segments(by_day[newest], by_day[before], shared["seed"])
+    segments.to_parquet(out / "customer_segments.parquet", index=False)
     stage("segments")
     scores, leaderboard = [], []
     for day in as_of_days:

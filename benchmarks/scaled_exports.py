@@ -31,6 +31,8 @@ LINES_A_CUSTOMER = 100
 LINES_A_FILE = 4_000_000
 MOVED_DAYS = 7
 FIRST_DAY, LAST_DAY = "2017-01-01", "2017-12-31"
+OWN_IDS = {"household_id": 10_000, "basket_id": 10**12}
+"""What a copy of a household has of its own, with the distance from one copy's ids to the next's."""
 
 
 def main() -> None:
@@ -169,6 +171,19 @@ def _write_dimensions(connection: duckdb.DuckDBPyConnection, folders, made: str)
     contacts = f"(SELECT campaign_id, household_id, contacted_on, min(first_redeemed_on) AS first_redeemed_on FROM campaign_contacts GROUP BY ALL HAVING contacted_on <= '{ends}')"
     known = contacts.replace("min(first_redeemed_on)", f"min(first_redeemed_on) FILTER (first_redeemed_on <= '{ends}')")
     connection.sql(copied.format(table=known)).write_csv((first / "campaign_contacts.csv").as_posix())
+
+
+def multiply(folder: Path, times: int) -> None:
+    """Have each household of an export of the demonstration several times, with ids and orders of its own."""
+    for path in folder.glob("*.csv"):
+        with duckdb.connect() as connection:
+            rows = connection.read_csv(path.as_posix(), all_varchar=True)
+            own = [name for name in rows.columns if name in OWN_IDS]
+            if own and times > 1:
+                named = ", ".join(f"({name}::bigint + copy * {OWN_IDS[name]})::varchar AS {name}" for name in own)
+                copies = connection.sql(f"SELECT * REPLACE ({named}) FROM rows, range({times}) AS copies(copy)")
+                copies.project("* EXCLUDE (copy)").write_csv((made := path.with_suffix(".part")).as_posix())
+                made.replace(path)
 
 
 if __name__ == "__main__":
