@@ -1,6 +1,6 @@
 """Plots of behaviour, in the common look of `plots.py`.
 
-Belongs here: pictures of cohorts, repeat rates and campaigns. Not here: the look, or pictures of other subjects (`plots.py`).
+Belongs here: pictures of cohorts, repeat rates, campaigns and drivers. Not here: the look, or pictures of other subjects (`plots.py`).
 """
 
 from __future__ import annotations
@@ -109,3 +109,26 @@ def campaign_effects(effects: pd.DataFrame, title: str = "Effect on spend of eac
     none = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=plots.MUTED, strokeDash=[4, 4]).encode(x="x:Q")
     height = max(plots.BAR_HEIGHT * len(points) + 80, 160)
     return plots.markdown(none + ranges + dots, title, drawn=len(points), height=height)
+
+
+def driver_ranges(drivers: pd.DataFrame, title: str) -> str:
+    """A bar for each driver, from the lowest mean prediction over its levels to the highest.
+
+    Args:
+        drivers: rank, label, level, effect.
+        title: shown above the picture.
+
+    Returns:
+        Markdown image, the driver that moves predictions most on top; the dot is the highest level of the sign.
+    """
+    import altair as alt
+
+    plots.need(drivers, "rank", "label", "level", "effect")
+    ends = drivers.groupby(["rank", "label"])["effect"].agg(low="min", high="max").reset_index()
+    top = drivers[drivers["level"] == drivers["level"].max()].set_index("rank")["effect"]
+    shown = ends.assign(top=ends["rank"].map(top)).sort_values("rank")
+    y = alt.Y("label:N", sort=shown["label"].tolist(), title=None, axis=alt.Axis(labelLimit=320))
+    x = alt.X("low:Q", title="mean prediction, less that of customers as they are")
+    bars = alt.Chart(shown).mark_bar(color=plots.ACCENT, opacity=0.5, height=8).encode(y=y, x=x, x2="high:Q")
+    dots = alt.Chart(shown).mark_circle(color=plots.INK, opacity=1, size=60).encode(y=y, x="top:Q")
+    return plots.markdown(bars + dots, title, drawn=len(shown), height=max(plots.BAR_HEIGHT * len(shown) + 80, 160))

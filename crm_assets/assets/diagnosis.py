@@ -1,10 +1,12 @@
-"""Why revenue moved and what campaigns brought, as of the newest day with a sale.
+"""Why revenue moved and what campaigns brought, as of the newest day with a sale; what drives churn and spend, of a day.
 
 Belongs here: assets that explain. Not here: how effects are computed (`mining/revenue_changes.py`,
-`mining/campaign_effects.py`), what happened (`behaviour.py`).
+`mining/campaign_effects.py`, `mining/drivers.py`), what happened (`behaviour.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import ibis
@@ -12,12 +14,25 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.behaviour import CUSTOMER_DAYS, nothing, span_of
 from crm_assets.assets.persons import MEMBERS
-from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, BEHAVIOUR_REVENUE_CHANGES
+from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.contracts.diagnosis import (
+    BEHAVIOUR_CAMPAIGN_EFFECTS,
+    BEHAVIOUR_DRIVERS,
+    BEHAVIOUR_REVENUE_CHANGES,
+    CHURN,
+    SPEND,
+)
 from crm_assets.lake.layout import Lake
+from crm_assets.lake.models import StoredModel
 from crm_assets.mining.cleaning import valid_on
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
+from crm_assets.mining.samples import as_floats, sample_customers
+from crm_assets.partitions import days, month_of
 from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dg.asset(
@@ -94,4 +109,72 @@ def behaviour_campaign_effects(
     return ibis.memtable(effects, schema=BEHAVIOUR_CAMPAIGN_EFFECTS.schema)
 
 
-diagnosis_assets = [behaviour_revenue_changes, behaviour_campaign_effects]
+@dg.asset(
+    key=["marts", BEHAVIOUR_DRIVERS.name],
+    ins={
+        "customer_features": dg.AssetIn(["features", "customer_features"]),
+        "churn_models": dg.AssetIn(["models", "churn_model"]),
+        "purchase_models": dg.AssetIn(["models", "purchase_model"]),
+    },
+    partitions_def=days,
+    backfill_policy=SINGLE_RUN,
+    description=BEHAVIOUR_DRIVERS.description,
+)
+def behaviour_drivers(
+    context: dg.AssetExecutionContext,
+    customer_features: ir.Table,
+    churn_models: dict[str, StoredModel],
+    purchase_models: dict[str, StoredModel],
+    settings: dg.ResourceParam[Settings],
+) -> ir.Table:
+    """What the models of a day make of each sign of customers."""
+    import pandas as pd
+
+    from crm_assets.assets import behaviour_plots
+
+    found: list[pd.DataFrame] = []
+    for as_of in run_days(context):
+        of_day, month = customer_features.filter(customer_features.as_of == as_of), month_of(as_of).isoformat()
+        for outcome, models, drivers in (
+            (CHURN, churn_models, _churn_drivers),
+            (SPEND, purchase_models, _spend_drivers),
+        ):
+            stored = models.get(month)
+            if stored is None or stored.document is None:
+                context.log.warning("drivers of %s as of %s: needs a model of %s", outcome, as_of, month[:7])
+                continue
+            rows = drivers(stored.document, of_day, as_of, settings)
+            found.append(rows.assign(as_of=as_of, outcome=outcome)[list(BEHAVIOUR_DRIVERS.by_name)])
+            if len(rows):
+                drawn = behaviour_plots.driver_ranges(rows, f"How predicted {outcome} moves over each sign's range")
+                context.add_output_metadata({f"drivers of {outcome}": dg.MetadataValue.md(drawn)})
+    return ibis.memtable(pd.concat(found) if found else [], schema=BEHAVIOUR_DRIVERS.schema)
+
+
+def _churn_drivers(document: Mapping[str, Any], of_day: ir.Table, as_of: date, settings: Settings) -> "pd.DataFrame":
+    from crm_assets.mining.churn import ChurnModel
+    from crm_assets.mining.drivers import churn_drivers
+
+    model = ChurnModel.from_document(document)
+    active = of_day.filter(of_day.recency_days < settings.churn_active_days)
+    drivers = churn_drivers(model, _drawn(active, model.features, settings), settings.threads)
+    return drivers.assign(model_id=model.model_id)
+
+
+def _spend_drivers(document: Mapping[str, Any], of_day: ir.Table, as_of: date, settings: Settings) -> "pd.DataFrame":
+    from crm_assets.mining.drivers import spend_drivers
+    from crm_assets.mining.purchases import PURCHASE_FEATURES, PurchaseModel
+
+    model = PurchaseModel.from_document(document)
+    known = of_day.filter(of_day.recency_days.notnull())
+    return spend_drivers(model, _drawn(known, PURCHASE_FEATURES, settings), as_of).assign(model_id=model.model_id)
+
+
+def _drawn(rows: ir.Table, columns: Sequence[str], settings: Settings) -> "pd.DataFrame":
+    from crm_assets.mining.drivers import MOST_CUSTOMERS
+
+    drawn = sample_customers(rows, MOST_CUSTOMERS, settings.seed)
+    return drawn.order_by("customer_id").select(**as_floats(drawn, columns)).to_pandas()
+
+
+diagnosis_assets = [behaviour_revenue_changes, behaviour_campaign_effects, behaviour_drivers]

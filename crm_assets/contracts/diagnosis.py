@@ -4,7 +4,7 @@ Belongs here: the diagnostic tables of behaviour. Not here: how they are compute
 `campaign_effects.py`, `drivers.py`), what happened (`behaviour.py`).
 """
 
-from crm_assets.contracts.model import MONEY, Column, Table
+from crm_assets.contracts.model import MONEY, Column, Shape, Table
 
 PREVIOUS_MONTH, LAST_YEAR = "previous_month", "same_month_last_year"
 COMPARISONS = (PREVIOUS_MONTH, LAST_YEAR)
@@ -85,4 +85,31 @@ BEHAVIOUR_CAMPAIGN_EFFECTS = Table(
     "randomised control, effect is the difference of means. Without one it is observational: each contacted customer is "
     "compared with one who was not, alike on the day before, and effect is the difference of their changes between the "
     "two windows.",
+)
+
+CHURN, SPEND = "churn", "spend"
+
+BEHAVIOUR_DRIVERS = Table(
+    name="behaviour_drivers",
+    description="What drives churn and spend in the models of a day: predictions over the range of each sign.",
+    shape=Shape.SNAPSHOT,
+    key=("as_of", "outcome", "rank", "level"),
+    columns=(
+        Column("as_of", "date", "Last day seen.", required=True),
+        Column("outcome", "string", "What is predicted.", required=True, allowed=(CHURN, SPEND)),
+        Column("rank", "int64", "1 for the driver that moves predictions most.", required=True, minimum=1),
+        Column("driver", "string", "Signs that speak of one thing, such as orders of several windows.", required=True),
+        Column("feature", "string", "The sign whose levels are given.", required=True),
+        Column("label", "string", "The same in words.", required=True),
+        Column("level", "float64", "Share of customers below this level of it.", True, 0, 1),
+        Column("value", "float64", "The sign at this level."),
+        Column("prediction", "float64", "Mean prediction if every customer had it.", required=True),
+        Column("effect", "float64", "The same less the mean prediction as customers are.", required=True),
+        Column("customers", "int64", "Customers the means are of.", required=True, minimum=1),
+        Column("model_id", "string", "Model: its name and the month it was trained for.", required=True),
+    ),
+    notes="Churn: probability of no order within the horizon, of active customers. Spend: expected within 90 days, workspace "
+    "currency, of customers with an order. Partial dependence: all signs of a driver are set to what customers around the "
+    "level have, and everything else stays. It says what the model makes of them, not what would happen if one changed "
+    "them.",
 )

@@ -12,7 +12,7 @@ from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BEHAVIOUR_REPEATS, BEHAVIOUR_SALES
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
-from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, BEHAVIOUR_REVENUE_CHANGES
+from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, BEHAVIOUR_DRIVERS, BEHAVIOUR_REVENUE_CHANGES
 from crm_assets.contracts.drift import DRIFT
 from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
 from crm_assets.contracts.identity import (
@@ -77,6 +77,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", BEHAVIOUR_GAPS),
     ("marts", BEHAVIOUR_REVENUE_CHANGES),
     ("marts", BEHAVIOUR_CAMPAIGN_EFFECTS),
+    ("marts", layers.by_partition(BEHAVIOUR_DRIVERS)),
     ("marts", layers.by_partition(RECOMMENDATIONS)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),

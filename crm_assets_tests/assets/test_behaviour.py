@@ -66,3 +66,19 @@ def test_effects_add_up_to_the_change_of_revenue_of_each_month(warehouse):
 
 def test_without_campaigns_there_are_no_effects(warehouse):
     assert warehouse.execute("SELECT count(*) FROM marts.behaviour_campaign_effects").fetchone()[0] == 0
+
+
+def test_drivers_of_the_newest_day_span_their_levels_around_the_mean_prediction(warehouse):
+    spans = """
+        SELECT outcome, rank, count(*), max(prediction) - min(prediction) FROM marts.behaviour_drivers
+        WHERE as_of = DATE '2024-06-30' GROUP BY outcome, rank ORDER BY outcome, rank
+    """
+    rows = warehouse.execute(spans).fetchall()
+    assert {outcome for outcome, *_ in rows} == {"churn", "spend"}
+    assert all(levels == 5 and span > 0 for _, _, levels, span in rows)
+    for outcome in ("churn", "spend"):
+        own = [(rank, span) for name, rank, _, span in rows if name == outcome]
+        assert [rank for rank, _ in own] == list(range(1, len(own) + 1))
+        assert [span for _, span in own] == sorted((span for _, span in own), reverse=True)
+    base = "SELECT count(DISTINCT round(prediction - effect, 9)) FROM marts.behaviour_drivers GROUP BY as_of, outcome"
+    assert {count for (count,) in warehouse.execute(base).fetchall()} == {1}
