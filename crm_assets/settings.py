@@ -48,8 +48,12 @@ class Settings(BaseSettings):
     screening_rows: int = Field(
         5_000, ge=1_000, description="Most rows that candidates which seldom win are tried on first."
     )
-    churn_horizon_days: int = Field(30, ge=1, description="Days without an order that count as churn.")
-    churn_active_days: int = Field(60, ge=1, description="Customers who ordered within these days are scored.")
+    churn_horizon_days: int | None = Field(
+        None, ge=1, description="Days without an order that count as churn; from the gaps between orders when absent."
+    )
+    churn_active_days: int | None = Field(
+        None, ge=1, description="Customers who ordered within these days are scored; twice the horizon when absent."
+    )
     subscription_horizon_days: int = Field(30, ge=1, description="A contract that ends within so many days churned.")
     value_horizon_days: int = Field(365, ge=1, description="Days ahead that a customer is valued for.")
     value_discount_rate: float = Field(0.1, ge=0, description="Discount of spend to come, per year.")

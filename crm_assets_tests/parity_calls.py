@@ -24,6 +24,7 @@ from crm_assets.mining.campaign_effects import Window, campaign_customers, measu
 from crm_assets.mining.category_features import category_features
 from crm_assets.mining.churn import churn_labels, order_histories
 from crm_assets.mining.churn_performance import realised_outcomes
+from crm_assets.mining.churn_terms import ChurnTerms, churn_terms
 from crm_assets.mining.cleaning import clean_dimension, clean_events, flag_outliers, normalise, valid_on
 from crm_assets.mining.cluster_scores import cluster_names_of
 from crm_assets.mining.clustering import ClusterModel
@@ -35,7 +36,14 @@ from crm_assets.mining.features import customer_features
 from crm_assets.mining.identity import deliveries_of, has_personal_values, record_versions
 from crm_assets.mining.identity_survivors import surviving_customers, surviving_versions
 from crm_assets.mining.itemsets import count_itemsets, frequent_itemsets
-from crm_assets.mining.lifecycle import LifecycleRules, fit_lifecycle_rules, known_spans, lifecycle, transitions
+from crm_assets.mining.lifecycle import (
+    LifecycleRules,
+    fit_lifecycle_rules,
+    gap_counts,
+    known_spans,
+    lifecycle,
+    transitions,
+)
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.product_purchases import (
     basket_lines,
@@ -62,13 +70,15 @@ from crm_assets.mining.subscriptions import running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
 from crm_assets.mining.value_curve import value_curve
 from crm_assets.mining.value_measures import later_spend, value_measures
-from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY
+from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY, SCORED
 
 Read = Callable[[str], ir.Table]
 """A table by its name, in the engine that is tried."""
 
 MONTH_ENDS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), LAST_DAY]
 RULES = LifecycleRules(20, 40)
+TERMS = {day: ChurnTerms(14 * (1 + number), 60) for number, day in enumerate(SCORED)}
+HORIZONS = {day: terms.horizon_days for day, terms in TERMS.items()}
 FULL = {"crm": EXPORTS[1:], "web": []}
 CLUSTERS = ClusterModel(
     columns=("recency_days", "orders_365d", "average_order_amount", "discount_share_365d"),
@@ -223,6 +233,8 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     calendar: lambda t: iter(
         [calendar(t("clean_transactions").select("day").distinct(), as_of_table(MONTH_ENDS), (7, 30))]
     ),
+    gap_counts: lambda t: iter([gap_counts(t("customer_days"), LAST_DAY)]),
+    churn_terms: lambda t: iter([vars(churn_terms(t("customer_days"), day)) for day in (MONTH_ENDS[0], LAST_DAY)]),
     numbered: lambda t: iter([numbered([t("clean_transactions"), t("clean_products")], "product_id", "number")]),
     union: lambda t: iter([union([t("measures"), t("measures")])]),
     sales: lambda t: iter(
@@ -265,8 +277,8 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     ),
     realised_outcomes: lambda t: iter(
         [
-            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60),
-            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, 30, 60, Persons.of(t("members"))),
+            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, TERMS),
+            realised_outcomes(t("scores"), t("customer_days"), LAST_DAY, TERMS, Persons.of(t("members"))),
         ]
     ),
     deliveries_of: lambda t: iter([deliveries_of(t("validated_customers"))]),
@@ -348,8 +360,8 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     ),
     queue_outcomes: lambda t: iter(
         [
-            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, 30),
-            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, 30, Persons.of(t("members"))),
+            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, HORIZONS),
+            queue_outcomes(t("queue"), t("customer_days"), LAST_DAY, HORIZONS, Persons.of(t("members"))),
         ]
     ),
     value_measures: lambda t: iter([value_measures(t("customer_days"), day) for day in MONTH_ENDS]),

@@ -156,7 +156,7 @@ def _churn_drivers(document: Mapping[str, Any], of_day: ir.Table, as_of: date, s
     from crm_assets.mining.drivers import churn_drivers
 
     model = ChurnModel.from_document(document)
-    active = of_day.filter(of_day.recency_days < settings.churn_active_days)
+    active = of_day.filter(of_day.recency_days < model.active_days)
     drivers = churn_drivers(model, _drawn(active, model.features, settings), settings.threads)
     return drivers.assign(model_id=model.model_id)
 

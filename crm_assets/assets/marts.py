@@ -124,7 +124,7 @@ def _churn_scores(
         day = customer_features.filter(customer_features.as_of == as_of)
         rows = day.select("as_of", "customer_id", **as_floats(day, CHURN_FEATURES)).order_by("customer_id")
         for batch in lake.engine.batches(rows):
-            scores = score_churn(model, batch.to_pandas(), settings.churn_active_days, settings.threads)
+            scores = score_churn(model, batch.to_pandas(), settings.threads)
             yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
 
 

@@ -3,7 +3,7 @@
 Belongs here: one asset per model, with its leaderboard and plots. Not here: scoring (`marts.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,19 @@ from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import CARD_FILE, StoredModel, read_model
-from crm_assets.mining.as_of_days import union
+from crm_assets.mining.as_of_days import alike_neighbours, union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.mining.samples import as_floats, bounded
-from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
+from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, month_of, months
 from crm_assets.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crm_assets.mining.churn import ChurnModel
+    from crm_assets.mining.churn_terms import ChurnTerms
 
 CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mapping=BEFORE_THE_MONTH)
 
@@ -92,15 +93,16 @@ def churn_model(
 
     persons = Persons.of(identity_members)
     first_day = customer_days.day.min().to_pyarrow().as_py()
+    terms = terms_by_month(customer_days, persons, run_days(context), settings)
     months_days = {
-        month: training_days(month, first_day, settings.churn_horizon_days) if first_day else []
-        for month in run_days(context)
+        month: training_days(month, first_day, of_month.horizon_days) if first_day else []
+        for month, of_month in terms.items()
     }
     models: dict[str, StoredModel] = {}
     leaderboards = []
     histories = _histories(training_features, months_days, settings)
     for month, (features, labels) in _training_rows(
-        training_features, customer_days, persons, months_days, settings, lake
+        training_features, customer_days, persons, months_days, terms, settings, lake
     ):
         trained = train_churn(
             features,
@@ -109,8 +111,7 @@ def churn_model(
             histories=histories,
             previous=_previous(models, month, settings),
             screening_rows=settings.screening_rows,
-            horizon_days=settings.churn_horizon_days,
-            active_days=settings.churn_active_days,
+            terms=terms[month],
             seed=settings.seed,
             threads=settings.threads,
         )
@@ -123,6 +124,29 @@ def churn_model(
         metadata={"choice": trained.message, **card_metadata(trained.card), **_importance_plot(trained.model)},
     )
     yield dg.Output(pd.concat(leaderboards), "leaderboard")
+
+
+def terms_by_month(
+    customer_days: ir.Table, persons: Persons, wanted: Iterable[date], settings: Settings
+) -> "dict[date, ChurnTerms]":
+    """What counts as churn for the models of some months and the days they score, in order."""
+    from crm_assets.mining.churn_terms import churn_terms
+
+    found, orders = {}, customer_days.select("day", "customer_id", "orders")
+    for month in sorted(set(wanted)):
+        last = month - timedelta(days=1)
+        given = settings.churn_horizon_days, settings.churn_active_days
+        found[month] = churn_terms(persons.rows(orders, last), last, *given)
+    return found
+
+
+def terms_of_days(
+    rows: ir.Table, customer_days: ir.Table, persons: Persons, settings: Settings
+) -> "dict[date, ChurnTerms]":
+    """What counted as churn for the model that scored, for each as_of day of a table."""
+    as_of_days = rows.select("as_of").distinct().order_by("as_of").to_pyarrow()["as_of"].to_pylist()
+    of_month = terms_by_month(customer_days, persons, map(month_of, as_of_days), settings)
+    return {day: of_month[month_of(day)] for day in as_of_days}
 
 
 def card_metadata(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,10 +202,26 @@ def _training_rows(
     customer_days: ir.Table,
     persons: Persons,
     months_days: Mapping[date, list[date]],
+    terms: "Mapping[date, ChurnTerms]",
     settings: Settings,
     lake: Lake,
 ) -> "Iterator[tuple[date, tuple[pd.DataFrame, pd.DataFrame]]]":
     """Features and labels that each month learns from, of no more customers than the settings allow."""
+    for of_group, alike in alike_neighbours(terms):
+        days_alike = {month: months_days[month] for month in alike}
+        yield from _rows_alike(training_features, customer_days, persons, days_alike, of_group, settings, lake)
+
+
+def _rows_alike(
+    training_features: ir.Table,
+    customer_days: ir.Table,
+    persons: Persons,
+    months_days: Mapping[date, list[date]],
+    terms: "ChurnTerms",
+    settings: Settings,
+    lake: Lake,
+) -> "Iterator[tuple[date, tuple[pd.DataFrame, pd.DataFrame]]]":
+    """The same of months whose labels are alike."""
     import pandas as pd
 
     from crm_assets.mining.churn import CHURN_FEATURES, churn_labels
@@ -198,8 +238,8 @@ def _training_rows(
         yield from ((month, nothing) for month in months_days)
         return
     groups = persons.customer_days_of(customer_days, every_day)
-    terms = settings.churn_horizon_days, settings.churn_active_days
-    known = union([churn_labels(rows, days, *terms) for days, rows in groups]).semi_join(training_features, key)
+    lengths = terms.horizon_days, terms.active_days
+    known = union([churn_labels(rows, days, *lengths) for days, rows in groups]).semi_join(training_features, key)
     with lake.engine.held(known) as labels:
         if labels.count().to_pyarrow().as_py() <= settings.training_rows:
             # Months share most of their days, so rows are fetched once for all months of the run.

@@ -7,6 +7,7 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.models import terms_of_days
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
 from crm_assets.mining.persons import Persons
@@ -37,13 +38,9 @@ def churn_performance(
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
         return ibis.memtable([], schema=CHURN_PERFORMANCE.schema)
+    persons = Persons.of(identity_members)
     outcomes = realised_outcomes(
-        scores,
-        customer_days,
-        newest,
-        settings.churn_horizon_days,
-        settings.churn_active_days,
-        Persons.of(identity_members),
+        scores, customer_days, newest, terms_of_days(scores, customer_days, persons, settings), persons
     )
     figures = measure_performance(outcomes, settings.seed)
     if not figures.empty:

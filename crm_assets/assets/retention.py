@@ -8,6 +8,7 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.models import terms_of_days
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import CHURN_SCORES
@@ -74,9 +75,12 @@ def retention_outcomes(
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
         return ibis.memtable([], schema=RETENTION_OUTCOMES.schema)
-    outcomes = queue_outcomes(queue, customer_days, newest, settings.churn_horizon_days, Persons.of(identity_members))
+    persons = Persons.of(identity_members)
+    terms = terms_of_days(queue, customer_days, persons, settings)
+    horizons = {day: of_day.horizon_days for day, of_day in terms.items()}
+    outcomes = queue_outcomes(queue, customer_days, newest, horizons, persons)
     if outcomes.empty:
-        context.log.info("retention outcomes: needs a queue whose %s days have ended", settings.churn_horizon_days)
+        context.log.info("retention outcomes: needs a queue whose horizon has ended")
     return ibis.memtable(measure_effect(outcomes, settings.seed), schema=RETENTION_OUTCOMES.schema)
 
 

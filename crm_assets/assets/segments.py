@@ -12,13 +12,13 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE
+from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE, terms_by_month
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import CHURN, RESPONSE, RULE_TARGETS, VALUE
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.as_of_days import union
+from crm_assets.mining.as_of_days import alike_neighbours, union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.samples import as_floats, bounded
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_MONTH, months
@@ -27,6 +27,7 @@ from crm_assets.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crm_assets.mining.churn_terms import ChurnTerms
     from crm_assets.mining.segment_rules import Rule
 
 KEY = ["as_of", "customer_id"]
@@ -59,10 +60,12 @@ def segment_rules_model(
     """Readable rules from decision trees that explain value, churn and response, measured on later days."""
     from crm_assets.mining.segment_rules import SegmentRules
 
-    wanted = run_days(context)
-    labels = _labels(customer_days, campaign_contacts, Persons.of(identity_members), settings)
+    persons = Persons.of(identity_members)
     first_day = customer_days.day.min(where=customer_days.orders > 0).to_pyarrow().as_py()
-    found = _learnt(training_features, labels, _days(labels, first_day, wanted), settings)
+    found: dict[date, dict[str, Learnt]] = {}
+    for terms, wanted in alike_neighbours(terms_by_month(customer_days, persons, run_days(context), settings)):
+        labels = _labels(customer_days, campaign_contacts, persons, terms, settings)
+        found |= _learnt(training_features, labels, _days(labels, first_day, wanted), settings)
     models = {}
     for month, by_target in found.items():
         rules = SegmentRules({target: by_target[target][0] for target in RULE_TARGETS})
@@ -125,7 +128,7 @@ def _rows_of(training_features: ir.Table, days: Days) -> ir.Table | None:
 
 
 def _labels(
-    customer_days: ir.Table, contacts: ir.Table, persons: Persons, settings: Settings
+    customer_days: ir.Table, contacts: ir.Table, persons: Persons, terms: "ChurnTerms", settings: Settings
 ) -> dict[str, tuple[int, Labels]]:
     """For each target, days until a label is known, and the labels of some days."""
     from crm_assets.mining.churn import churn_labels
@@ -139,8 +142,8 @@ def _labels(
 
     def left(days: Sequence[date]) -> ir.Table:
         groups = persons.customer_days_of(customer_days, days)
-        terms = settings.churn_horizon_days, settings.churn_active_days
-        found = union([churn_labels(rows, some, *terms) for some, rows in groups])
+        lengths = terms.horizon_days, terms.active_days
+        found = union([churn_labels(rows, some, *lengths) for some, rows in groups])
         return found.select("as_of", "customer_id", label=found.churned.cast("float64"))
 
     def answered(days: Sequence[date]) -> ir.Table:
@@ -150,7 +153,7 @@ def _labels(
 
     return {
         VALUE: (settings.value_holdout_days, spent),
-        CHURN: (settings.churn_horizon_days, left),
+        CHURN: (terms.horizon_days, left),
         RESPONSE: (2 * CONTACT_DAYS, answered),
     }
 

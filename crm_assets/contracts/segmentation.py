@@ -39,9 +39,9 @@ SEGMENT_RULES = Table(
         Column("holdout_lift", "float64", "Rate over the mean of all rows held out; null where that is 0."),
         Column("trained_for", "date", "Month whose rules these are, its first day.", required=True),
     ),
-    notes="`value`: spend within `value_holdout_days`, workspace currency. `churn`: share of customers active within "
-    "`churn_active_days` who place no order within `churn_horizon_days`. `response`: share of those contacted within 30 "
-    "days who answered within 30 days of the contact.",
+    notes="`value`: spend within `value_holdout_days`, workspace currency. `churn`: share of active customers who "
+    "place no order within the churn horizon. `response`: share of those contacted within 30 days who answered within 30 "
+    "days of the contact.",
 )
 
 DIMENSIONS = ("demographic", "geographic", "behavioural", "psychographic")

@@ -6,12 +6,16 @@ As_of days are numbered in order. A row dated on a day counts in a window of n d
 up to the first as_of day at least n days after it: two numbers, which a calendar gives for each date.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import reduce
+from itertools import groupby
+from typing import TypeVar
 
 import ibis
 import ibis.expr.types as ir
+
+T = TypeVar("T")
 
 Hold = Callable[[ir.Table], ir.Table]
 """Computes a lazy table once, so that what is built on it does not compute it again."""
@@ -74,3 +78,10 @@ def numbered(tables: Sequence[ir.Table], column: str, name: str) -> ir.Table:
 def union(tables: Sequence[ir.Table]) -> ir.Table:
     """All rows of tables with the same columns."""
     return reduce(lambda left, right: left.union(right), tables)
+
+
+def alike_neighbours(values: Mapping[date, T]) -> list[tuple[T, list[date]]]:
+    """Days in order, those together whose neighbours have an equal value."""
+    return [
+        (values[(some := list(group))[0]], some) for _, group in groupby(sorted(values), key=lambda day: values[day])
+    ]

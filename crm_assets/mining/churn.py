@@ -107,6 +107,7 @@ class ChurnModel:
         features: Columns the model reads, in order.
         reference: What features and scores looked like when it was trained, see `drift.reference_of`.
         encoding: How rows of a source become these features, where they are not columns of `customer_features`.
+        active_days: Customers without an order in this many days are not scored: they are gone already or never came.
     """
 
     model_id: str
@@ -118,6 +119,7 @@ class ChurnModel:
     features: tuple[str, ...] = field(default=CHURN_FEATURES)
     reference: dict[str, Any] = field(default_factory=dict)
     encoding: dict[str, Any] = field(default_factory=dict)
+    active_days: int = ACTIVE_DAYS
 
     def to_document(self) -> dict[str, Any]:
         """The model as plain dicts, lists, numbers and strings, for `skops.io.dump` or JSON."""
@@ -226,15 +228,12 @@ def order_histories(features: ir.Table, as_of_days: Sequence[date], most: int, s
     return read.group_by(key).agg(customers=read.count()).order_by(key)
 
 
-def score_churn(
-    model: ChurnModel, features: pd.DataFrame, active_days: int = ACTIVE_DAYS, threads: int = 2
-) -> pd.DataFrame:
+def score_churn(model: ChurnModel, features: pd.DataFrame, threads: int = 2) -> pd.DataFrame:
     """Churn probability, risk band and reasons of every active customer.
 
     Args:
-        model: a trained model.
+        model: a trained model; it says who is active.
         features: rows of `customer_features`, of one as_of day or several.
-        active_days: customers without an order in this many days are left out: they are gone already or never came.
         threads: for LightGBM.
 
     Returns:
@@ -249,7 +248,7 @@ def score_churn(
         raise ValueError(
             f"model {model.model_id} reads {missing[:5]}, which the features lack; rebuild customer_features"
         )
-    active = features[features["recency_days"].notna() & (features["recency_days"] < active_days)]
+    active = features[features["recency_days"].notna() & (features["recency_days"] < model.active_days)]
     active = active.sort_values(["as_of", "customer_id"]).reset_index(drop=True)
     if active.empty:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))

@@ -4,6 +4,7 @@ Belongs here: comparing scores with what happened, beside the recency rule. Not 
 (`model_metrics.py`), or choosing a model (`churn_training.py`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.mining.as_of_days import alike_neighbours
 from crm_assets.mining.churn import churn_labels
+from crm_assets.mining.churn_terms import ChurnTerms
 from crm_assets.mining.model_metrics import figures
 from crm_assets.mining.persons import ALONE, Persons
 
@@ -27,8 +30,7 @@ def realised_outcomes(
     scores: ir.Table,
     customer_days: ir.Table,
     as_of: date,
-    horizon_days: int,
-    active_days: int,
+    terms: Mapping[date, ChurnTerms],
     persons: Persons = ALONE,
 ) -> pd.DataFrame:
     """Published scores with what their customers did.
@@ -37,29 +39,25 @@ def realised_outcomes(
         scores: Rows of the mart `churn_scores`.
         customer_days: As `mining.customer_days.customer_days` gives it.
         as_of: Last day seen; scores whose horizon ends later are left out.
-        horizon_days: Days without an order that count as churn.
-        active_days: Days within which a scored customer ordered.
+        terms: What counted as churn, by the day of the scores.
         persons: Who records stand for; the scores of a day are of the persons of that day.
 
     Returns:
         as_of, customer_id, churn_probability, recency_days, churned; by as_of and customer_id.
     """
-    ended = scores.filter(scores.as_of <= as_of - timedelta(days=horizon_days))
-    days = sorted(pd.to_datetime(ended.select("as_of").distinct().to_pandas()["as_of"]).dt.date)
-    if not days:
+    ended = {day: of_day for day, of_day in terms.items() if day + timedelta(days=of_day.horizon_days) <= as_of}
+    if not ended:
         return pd.DataFrame(columns=["as_of", "customer_id", "churn_probability", "recency_days", "churned"])
     seen = customer_days.filter(customer_days.day <= as_of)
     parts = []
-    for group, rows in persons.customer_days_of(seen, days):
-        scored = ended if group == days else ended.filter(ended.as_of.isin(group))
-        parts.append(_outcomes(scored, rows, group, horizon_days, active_days))
+    for of_days, days in alike_neighbours(ended):
+        for group, rows in persons.customer_days_of(seen, days):
+            parts.append(_outcomes(scores.filter(scores.as_of.isin(group)), rows, group, of_days))
     return pd.concat(parts, ignore_index=True)
 
 
-def _outcomes(
-    scores: ir.Table, customer_days: ir.Table, days: list[date], horizon_days: int, active_days: int
-) -> pd.DataFrame:
-    labels = churn_labels(customer_days, days, horizon_days, active_days)
+def _outcomes(scores: ir.Table, customer_days: ir.Table, days: list[date], terms: ChurnTerms) -> pd.DataFrame:
+    labels = churn_labels(customer_days, days, terms.horizon_days, terms.active_days)
     key = ["as_of", "customer_id"]
     labelled = scores.select(*key, "churn_probability").join(labels, key).select(*key, "churn_probability", "churned")
     orders = customer_days.filter(customer_days.orders > 0).select("customer_id", "day")

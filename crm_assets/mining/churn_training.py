@@ -15,7 +15,8 @@ import pandas as pd
 
 from crm_assets.mining.bg_nbd import TooFewOrdersError, fit_bg_nbd
 from crm_assets.mining.challenger import against_previous
-from crm_assets.mining.churn import ACTIVE_DAYS, HORIZON_DAYS, ChurnModel, feature_matrix
+from crm_assets.mining.churn import ChurnModel, feature_matrix
+from crm_assets.mining.churn_terms import DEFAULT_TERMS, ChurnTerms
 from crm_assets.mining.classifiers import order_process, parameters, rule, visible
 from crm_assets.mining.drift import reference_of
 from crm_assets.mining.leaks import leak_message, leaking_features
@@ -70,8 +71,7 @@ def train_churn(
     *,
     histories: pd.DataFrame | None = None,
     previous: ChurnModel | None = None,
-    horizon_days: int = HORIZON_DAYS,
-    active_days: int = ACTIVE_DAYS,
+    terms: ChurnTerms = DEFAULT_TERMS,
     screening_rows: int = SCREENING_ROWS,
     seed: int = 0,
     threads: int = 2,
@@ -85,8 +85,7 @@ def train_churn(
         histories: order histories of all customers as of the training days, in `HISTORY_COLUMNS`, alike ones in one row;
             without them the order process is no candidate.
         previous: the model of the month before, to compare with; what is trained does not depend on it.
-        horizon_days: length of the label.
-        active_days: who was labelled.
+        terms: length of the label, and who was labelled.
         screening_rows: most rows that candidates which seldom win learn from on the newest fold.
         seed: of bagging and bootstrap.
         threads: fits at a time; the result does not depend on it.
@@ -94,6 +93,7 @@ def train_churn(
     Returns:
         The champion, the leaderboard and a line that says why.
     """
+    horizon_days = terms.horizon_days
     rows = _labelled_rows(features, labels, month_start, horizon_days)
     needs = _missing(rows)
     if needs:
@@ -127,15 +127,19 @@ def train_churn(
         card={
             "model": _MODEL,
             "trained_for": month,
-            "definition": f"no order in {horizon_days} days, among customers who ordered in the {active_days} days before",
+            "definition": f"no order in {horizon_days} days, among customers who ordered in the {terms.active_days} days "
+            "before",
+            "horizon": f"{horizon_days} days: {terms.why}",
             **card_of(problem, choice, seed, screening_rows),
             "grade": grade(outcome[choice.judged], choice.chance, recency, horizon_days).card(),
             "limits": "Ranks customers by likelihood; says nothing of what would keep them. No demographics are used.",
         },
         reference=reference_of(visible(_newest(inputs, days)), choice.chance),
+        active_days=terms.active_days,
     )
     challenge = None
-    if previous is not None and previous.features == model.features:
+    alike = previous is not None and previous.card["definition"] == model.card["definition"]
+    if previous is not None and alike and previous.features == model.features:
         judged = rows.loc[choice.judged, ["as_of", "customer_id", "churned"]]
         seen = previous.card["training_days"]
         challenge = against_previous(

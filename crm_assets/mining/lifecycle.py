@@ -102,11 +102,8 @@ def fit_lifecycle_rules(customer_days: ir.Table, last_day: date) -> FittedRules:
         customer_days: day, customer_id and orders, one row or several per day and customer.
         last_day: Last day seen.
     """
-    seen = _ordered(customer_days).filter(lambda days: days.day <= last_day).distinct()
-    previous = seen.day.lag().over(ibis.window(group_by="customer_id", order_by="day"))
-    measured = seen.mutate(gap=seen.day.delta(previous, unit="day"))
-    gaps = measured.filter(measured.gap.notnull()).group_by("gap").agg(gaps=ibis._.count()).order_by("gap")
-    counts = {row["gap"]: row["gaps"] for row in gaps.to_pyarrow().to_pylist()}
+    counts = gap_counts(customer_days, last_day)
+    measured = _gaps(customer_days, last_day)
     per_customer = measured.group_by("customer_id").agg(gaps=measured.gap.count(), first=measured.day.min())
     rest = per_customer.agg(
         customers=per_customer.count(),
@@ -135,6 +132,25 @@ def fit_lifecycle_rules(customer_days: ir.Table, last_day: date) -> FittedRules:
             "back gives no gap, so rules of a young history are short",
         },
     )
+
+
+def gap_counts(customer_days: ir.Table, last_day: date) -> dict[int, int]:
+    """How many gaps between a customer's days with an order had ended by a day, by their length in days.
+
+    Args:
+        customer_days: day, customer_id and orders, one row or several per day and customer.
+        last_day: Last day seen.
+    """
+    measured = _gaps(customer_days, last_day)
+    gaps = measured.filter(measured.gap.notnull()).group_by("gap").agg(gaps=ibis._.count()).order_by("gap")
+    return {row["gap"]: row["gaps"] for row in gaps.to_pyarrow().to_pylist()}
+
+
+def _gaps(customer_days: ir.Table, last_day: date) -> ir.Table:
+    """Days with an order, each with the days since the customer's one before."""
+    seen = _ordered(customer_days).filter(lambda days: days.day <= last_day).distinct()
+    previous = seen.day.lag().over(ibis.window(group_by="customer_id", order_by="day"))
+    return seen.mutate(gap=seen.day.delta(previous, unit="day"))
 
 
 def gap_quantile(counts: Mapping[int, int], percent: int) -> int:

@@ -6,6 +6,7 @@ Not here: the queue (`retention.py`).
 Customers count by what the queue said, not by whether a contact took place, since who can be reached is no random draw.
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import ibis.expr.types as ir
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crm_assets.contracts.retention import MEASURES, RETENTION_OUTCOMES
+from crm_assets.mining.as_of_days import alike_neighbours
 from crm_assets.mining.persons import ALONE, Persons
 
 RESAMPLES = 1_000
@@ -26,7 +28,7 @@ _COLUMNS = ("as_of", "customer_id", "is_holdout", *MEASURES)
 
 
 def queue_outcomes(
-    queue: ir.Table, customer_days: ir.Table, as_of: date, horizon_days: int, persons: Persons = ALONE
+    queue: ir.Table, customer_days: ir.Table, as_of: date, horizons: Mapping[date, int], persons: Persons = ALONE
 ) -> pd.DataFrame:
     """What the customers of each queue did within the horizon after its day.
 
@@ -34,21 +36,21 @@ def queue_outcomes(
         queue: Rows of the mart `retention_queue`.
         customer_days: As `mining.customer_days.customer_days` gives it.
         as_of: Last day seen; queues whose horizon ends later are left out.
-        horizon_days: Days after the queue's that are looked at.
+        horizons: Days after the queue's that are looked at, by its day.
         persons: Who records stand for; the queue of a day is of the persons of that day.
 
     Returns:
         as_of, customer_id, is_holdout, orders, spend (net of returns); by as_of and customer_id.
     """
-    ended = queue.filter(queue.as_of <= as_of - timedelta(days=horizon_days))
-    days = sorted(pd.to_datetime(ended.select("as_of").distinct().to_pandas()["as_of"]).dt.date)
-    if not days:
+    ended = {day: length for day, length in horizons.items() if day + timedelta(days=length) <= as_of}
+    if not ended:
         return pd.DataFrame(columns=list(_COLUMNS))
     # Nothing before the first queue is looked at.
-    seen = customer_days.filter((customer_days.day > days[0]) & (customer_days.day <= as_of))
+    seen = customer_days.filter((customer_days.day > min(ended)) & (customer_days.day <= as_of))
     seen = seen.select("day", "customer_id", "orders", "amount")
     parts = [
-        _outcomes(ended.filter(ended.as_of.isin(group)), persons.rows(seen, group[0]), horizon_days)
+        _outcomes(queue.filter(queue.as_of.isin(group)), persons.rows(seen, group[0]), length)
+        for length, days in alike_neighbours(ended)
         for group in persons.groups(days)
     ]
     return pd.concat(parts, ignore_index=True)

@@ -11,6 +11,7 @@ from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.contracts.registry import contract_of
 from crm_assets.mining.churn import churn_labels
 from crm_assets.mining.churn_performance import realised_outcomes
+from crm_assets.mining.churn_terms import ChurnTerms
 from crm_assets.mining.customer_days import customer_days
 from crm_assets.mining.features import customer_features
 from crm_assets.mining.identity import BEGINNING
@@ -213,7 +214,9 @@ def test_scores_of_a_day_are_compared_with_what_the_persons_of_that_day_did(line
         [(DAY, "a", 0.5), (DAY, "b", 0.5), (change, "a", 0.5)],
         schema={"as_of": "date", "customer_id": "string", "churn_probability": "float64"},
     )
-    found = realised_outcomes(scores, days, DAY + timedelta(60), 30, 60, persons)
+    found = realised_outcomes(
+        scores, days, DAY + timedelta(60), dict.fromkeys((DAY, change), ChurnTerms(30, 60)), persons
+    )
     found["as_of"] = pd.to_datetime(found["as_of"]).dt.date
     columns = ["as_of", "customer_id", "recency_days", "churned"]
     assert found[columns].values.tolist() == [

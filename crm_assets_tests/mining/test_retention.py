@@ -183,6 +183,9 @@ def queued(rows):
     )
 
 
+MONTH = {DAY + timedelta(n): 30 for n in range(7)}
+
+
 def test_outcomes_are_orders_and_spend_within_the_horizon_after_the_day():
     days = days_table(
         [
@@ -191,12 +194,14 @@ def test_outcomes_are_orders_and_spend_within_the_horizon_after_the_day():
         ]
     )  # fmt: skip
     rows = queued([(DAY, "a", False), (DAY, "b", True), (DAY, "c", False), (DAY + timedelta(5), "a", False)])
-    outcomes = queue_outcomes(rows, days, DAY + timedelta(30), 30)
+    outcomes = queue_outcomes(rows, days, DAY + timedelta(30), MONTH)
     assert outcomes[["customer_id", "is_holdout", "orders", "spend"]].to_numpy().tolist() == [
         ["a", False, 3, 15], ["b", True, 0, -4], ["c", False, 0, 0]
     ]  # fmt: skip
-    assert queue_outcomes(rows, days, DAY + timedelta(29), 30).empty
-    assert queue_outcomes(rows, days, DAY + timedelta(35), 30)["as_of"].nunique() == 2
+    assert queue_outcomes(rows, days, DAY + timedelta(29), MONTH).empty
+    assert queue_outcomes(rows, days, DAY + timedelta(35), MONTH)["as_of"].nunique() == 2
+    # The later queue's horizon is shorter, so that it has ended too.
+    assert queue_outcomes(rows, days, DAY + timedelta(30), MONTH | {DAY + timedelta(5): 7})["as_of"].nunique() == 2
 
 
 def test_outcomes_count_the_persons_of_the_queue_day():
@@ -209,7 +214,7 @@ def test_outcomes_count_the_persons_of_the_queue_day():
     persons = Persons.of(ibis.memtable(frame, schema=IDENTITY_MEMBERS.schema))
     days = days_table([(who, DAY + timedelta(7), 1, 10) for who in "ab"])
     rows = queued([(DAY, "a", False), (DAY, "b", True), (DAY + timedelta(6), "a", False)])
-    outcomes = queue_outcomes(rows, days, DAY + timedelta(40), 30, persons)
+    outcomes = queue_outcomes(rows, days, DAY + timedelta(40), MONTH, persons)
     assert outcomes[["customer_id", "orders", "spend"]].to_numpy().tolist() == [
         ["a", 1, 10],
         ["b", 1, 10],
