@@ -12,6 +12,7 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.models import saying_who
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import SEGMENT_MIGRATION, SEGMENT_STABILITY
@@ -60,6 +61,7 @@ def customer_clusters(
     for month in sorted(set(wanted) - set(made)):
         context.log.warning("clusters for %s: %s", month, _needs(month))
     models = {month.isoformat(): _stored(month, made.get(month)) for month in wanted}
+    models = saying_who(models, training_features, settings)
     counts = next((found.model.counts for found in reversed(made.values()) if found.model), ())
     shown = plots.cluster_counts(pd.DataFrame(counts)) if counts else "*There were too few customers to divide.*"
     yield dg.Output(models, "model", metadata={"number of clusters": dg.MetadataValue.md(shown)})

@@ -4,6 +4,7 @@ Belongs here: one asset per model, with its leaderboard and plots. Not here: sco
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,7 @@ def churn_model(
         models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, trained.card)
         leaderboards.append(trained.leaderboard.assign(trained_for=month, month=month))
     yield dg.Output(
-        models,
+        saying_who(models, training_features, settings),
         "model",
         metadata={"choice": trained.message, **card_metadata(trained.card), **_importance_plot(trained.model)},
     )
@@ -147,6 +148,17 @@ def terms_of_days(
     as_of_days = rows.select("as_of").distinct().order_by("as_of").to_pyarrow()["as_of"].to_pylist()
     of_month = terms_by_month(customer_days, persons, map(month_of, as_of_days), settings)
     return {day: of_month[month_of(day)] for day in as_of_days}
+
+
+def saying_who(
+    models: Mapping[str, StoredModel], training_features: ir.Table, settings: Settings
+) -> dict[str, StoredModel]:
+    """The models, whose cards say whether they learnt from all customers or from drawn ones."""
+    of_days = training_features.group_by("as_of").agg(customers=training_features.count())
+    most = of_days.customers.max().to_pyarrow().as_py() or 0
+    drawn = f"at most {settings.training_customers:,} a day, drawn by a digest of their identifier"
+    who = {"customers": drawn if most >= settings.training_customers else "all"}
+    return {month: replace(stored, card={**stored.card, **who}) for month, stored in models.items()}
 
 
 def card_metadata(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import ibis.expr.types as ir
 
-from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE
+from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE, saying_who
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
@@ -72,6 +72,7 @@ def purchase_model(
         context.log.info("purchase model for %s: %s", month, trained.message)
         models[month.isoformat()] = StoredModel(trained.model.to_document(), trained.model.card)
         boards.append(trained.leaderboard.assign(trained_for=month, month=month))
+    models = saying_who(models, training_features, settings)
     yield dg.Output(models, "model", metadata={"choice": trained.message})
     yield dg.Output(pd.concat(boards), "leaderboard")
 

@@ -12,7 +12,7 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE, terms_by_month
+from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE, saying_who, terms_by_month
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.registry import TRAINING_FEATURES
@@ -70,7 +70,7 @@ def segment_rules_model(
     for month, by_target in found.items():
         rules = SegmentRules({target: by_target[target][0] for target in RULE_TARGETS})
         models[month.isoformat()] = StoredModel(rules.to_document(), _card(month, by_target))
-    return models
+    return saying_who(models, training_features, settings)
 
 
 def _days(labels: Mapping[str, tuple[int, Labels]], first_day: date | None, wanted: Sequence[date]) -> Days:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import ibis.expr.types as ir
 
+from crm_assets.assets.models import saying_who
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
@@ -73,6 +74,7 @@ def customer_value_model(
     last = trained[max(trained)]
     plot = dg.MetadataValue.md(value_plots.orders_by_frequency(last.calibration))
     models = {month.isoformat(): _stored(result) for month, result in trained.items()}
+    models = saying_who(models, training_features, settings)
     yield dg.Output(models, "model", metadata={"choice": last.message, "expected orders": plot})
     boards = [result.leaderboard.assign(trained_for=month, month=month) for month, result in trained.items()]
     yield dg.Output(pd.concat(boards), "leaderboard")
