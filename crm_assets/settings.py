@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     retention_holdout_share: float = Field(0.1, ge=0, lt=1, description="Share of the queue that is not contacted.")
     campaign_effect_days: int = Field(30, ge=1, description="Days from the first contact that a campaign is measured.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
+    rule_min_support: dict[str, float] = Field(
+        {"product": 0.001, "product_type": 0.003, "category": 0.01, "brand": 0.003},
+        description="Least share of baskets of a cross-sell rule, for each level that is mined.",
+    )
+    rule_max_items: int = Field(2_000, ge=2, le=4_000, description="Most items of a level that rules are made of.")
+    rule_max_basket_items: int = Field(250, ge=2, description="Baskets with more items make no rules and are counted.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
     recommendation_count: int = Field(20, ge=1, description="Products recommended to each customer.")
     recommendation_horizon_days: int = Field(

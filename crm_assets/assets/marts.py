@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
-from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.basket import CROSS_SELL_RULES, LEVELS
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
 from crm_assets.lake.layout import Lake
@@ -142,7 +142,7 @@ def cross_sell_rules(
     products: ir.Table,
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
-    """Which categories and product types are bought together, as of the newest day with an order."""
+    """What is bought together, as of the newest day with an order."""
     from crm_assets.assets import plots
 
     as_of = transactions.day.max().to_pyarrow().as_py()
@@ -153,9 +153,21 @@ def cross_sell_rules(
         transactions,
         products,
         as_of,
+        levels=tuple(level for level in LEVELS if level in settings.rule_min_support),
+        minimum_support=settings.rule_min_support,
         minimum_confidence=settings.rule_min_confidence,
         holdout_days=settings.rule_holdout_days,
+        max_basket_items=settings.rule_max_basket_items,
+        max_items=settings.rule_max_items,
     )
+    for level in mined.levels.itertuples():
+        if level.oversized_baskets:
+            context.log.warning(
+                "cross-sell rules at level %s: left out %d baskets of more than %d items (rule_max_basket_items)",
+                level.level,
+                level.oversized_baskets,
+                settings.rule_max_basket_items,
+            )
     context.add_output_metadata(
         {
             "as of": str(as_of),
@@ -188,7 +200,7 @@ def _rules(known: ir.Table, stored: StoredModel | None) -> ir.Table | None:
 def _top_rules(rules: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    top = rules.nlargest(PLOTTED_RULES, "lift")
+    top = rules[~rules["is_redundant"].astype(bool)].nlargest(PLOTTED_RULES, "lift")
     pairs = zip(top["antecedents"], top["consequents"], strict=True)
     rules_in_words = [f"{', '.join(antecedents)} → {', '.join(consequents)}" for antecedents, consequents in pairs]
     return pd.DataFrame({"rule": rules_in_words, "lift": top["lift"].to_numpy()})

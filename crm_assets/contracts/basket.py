@@ -5,15 +5,15 @@ Belongs here: the columns of the mart, declared once. Not here: how rules are mi
 
 from crm_assets.contracts.model import Column, Table
 
-LEVELS = ("category", "product_type")
-"""Levels of the product tree rules are mined at; `product_type` is the column `products.subcategory`."""
+LEVELS = ("product", "product_type", "category", "brand")
+"""What an item of a rule may be; `product_type` is the column `products.subcategory`, `product` the `product_id`."""
 
 CROSS_SELL_RULES = Table(
     name="cross_sell_rules",
-    description="Which categories and product types are bought together: association rules of baskets.",
+    description="Which products, product types, categories and brands are bought together: rules of baskets.",
     key=("level", "antecedents", "consequents"),
     columns=(
-        Column("level", "string", "Level of the product tree the items are of.", required=True, allowed=LEVELS),
+        Column("level", "string", "What the items are.", required=True, allowed=LEVELS),
         Column("antecedents", "array<string>", "Items of the basket so far, sorted.", required=True),
         Column("consequents", "array<string>", "Items to suggest, sorted.", required=True),
         Column(
@@ -57,7 +57,7 @@ CROSS_SELL_RULES = Table(
         Column(
             "p_value",
             "float64",
-            "One-sided Fisher exact test that the two are bought together more often than by chance; 0 below 1e-308.",
+            "One-sided Fisher exact test that each antecedent makes the consequents likelier, the largest of them.",
             required=True,
             minimum=0,
             maximum=1,
@@ -65,7 +65,7 @@ CROSS_SELL_RULES = Table(
         Column(
             "q_value",
             "float64",
-            "False discovery rate of keeping this rule and all with a smaller p-value (Benjamini-Hochberg, per level).",
+            "False discovery rate of keeping this rule and all below it, over all possible rules (Benjamini-Hochberg).",
             required=True,
             minimum=0,
             maximum=1,
@@ -86,6 +86,18 @@ CROSS_SELL_RULES = Table(
             "int64",
             "Held-out baskets with antecedents and consequents; null when none were held out.",
             minimum=0,
+        ),
+        Column(
+            "is_redundant",
+            "boolean",
+            "A shorter rule is as good: the q-value of a rule with several antecedents is above 0.05.",
+            required=True,
+        ),
+        Column(
+            "expected_value",
+            "float64",
+            "Sales of the consequents above chance in a basket with the antecedents, workspace currency.",
+            required=True,
         ),
     ),
 )

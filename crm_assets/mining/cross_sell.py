@@ -1,9 +1,8 @@
-"""Which categories and product types are bought together: association rules of baskets, tested and held out.
+"""What is bought together: association rules of baskets, tested and held out.
 
-Belongs here: what a basket and an item are, rules, their measures and tests. Not here: counting (`itemsets.py`).
-Source: Agrawal, Imielinski and Swami, Mining Association Rules between Sets of Items (1993); measures by mlxtend;
-Hahsler and Hornik, New Probabilistic Interest Measures for Association Rules (2007) for Fisher's test on rules;
-Benjamini and Hochberg, Controlling the False Discovery Rate (1995).
+Belongs here: what a basket and an item are, rules, their measures and value. Not here: counting (`itemsets.py`), tests
+of rules (`rule_tests.py`).
+Source: Agrawal, Imielinski and Swami, Mining Association Rules between Sets of Items (1993); measures by mlxtend.
 """
 
 from collections.abc import Mapping
@@ -16,15 +15,24 @@ import ibis.expr.types as ir
 from ibis import _
 
 from crm_assets.contracts.basket import CROSS_SELL_RULES, LEVELS
-from crm_assets.mining.itemsets import MAX_BASKET_ITEMS, Itemsets, count_for_share, count_itemsets, frequent_itemsets
+from crm_assets.contracts.model import MONEY
+from crm_assets.mining.itemsets import (
+    MAX_BASKET_ITEMS,
+    MAX_ITEMS,
+    Itemsets,
+    count_for_share,
+    count_itemsets,
+    frequent_itemsets,
+)
+from crm_assets.mining.rule_tests import hypotheses_of, tested_rules
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MINIMUM_SUPPORT: Mapping[str, float] = {"category": 0.01, "product_type": 0.003}
-"""Default supports: product types are finer, so each is rarer. In Complete Journey about 5,000 and 2,100 rules."""
+MINIMUM_SUPPORT: Mapping[str, float] = {"product": 0.001, "product_type": 0.003, "category": 0.01, "brand": 0.003}
+"""Default supports: the finer the level, the rarer each item."""
 
-_PRODUCT_COLUMN = {"category": "category", "product_type": "subcategory"}
+_PRODUCT_COLUMN = {"product": "product_id", "product_type": "subcategory", "category": "category", "brand": "brand"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class CrossSell:
     Attributes:
         rules: The columns of contract `cross_sell_rules`, ordered by its key; antecedents and consequents are lists.
         levels: One row per level: level, baskets (mined), oversized_baskets (left out of mining and hold-out),
-            minimum_count (of baskets), itemsets, rules, mined_until (last day mined), holdout_baskets (0: none).
+            minimum_count (of baskets), itemsets, hypotheses (rules that could have been found), rules, mined_until
+            (last day mined), holdout_baskets (0: none).
     """
 
     rules: "pd.DataFrame"
@@ -47,11 +56,11 @@ def basket_items(transactions: ir.Table, products: ir.Table, level: str, as_of: 
     Args:
         transactions: clean order lines; anonymous ones count, returns do not.
         products: versions of the products; the one valid at `as_of` says what an item is.
-        level: `category` or `product_type` (the column `subcategory`).
+        level: `product`, `product_type` (the column `subcategory`), `category` or `brand`.
         as_of: last day seen.
 
     Returns:
-        One row per basket and item: basket_id, item, day (the basket's first). Lines without a product or without
+        One row per basket and item: basket_id, item, day (the basket's first), amount (paid for the item). Lines without a product or without
         this level of it are left out.
 
     Raises:
@@ -76,6 +85,7 @@ def cross_sell_rules(
     max_consequents: int | None = 1,
     holdout_days: int = 28,
     max_basket_items: int = MAX_BASKET_ITEMS,
+    max_items: int = MAX_ITEMS,
 ) -> CrossSell:
     """Association rules at each level, mined up to `holdout_days` before `as_of` and measured again in those days.
 
@@ -93,6 +103,7 @@ def cross_sell_rules(
         holdout_days: days up to `as_of` held out of mining. A history of less than twice as many days has no hold-out:
             it is mined whole and `holdout_lift` is null. 0: no hold-out.
         max_basket_items: baskets with more distinct items are left out, and counted in `CrossSell.levels`.
+        max_items: most items of a level; where more are frequent, the minimum count rises until they are not.
 
     Returns:
         The rules and what they were mined on; no rules where nothing is frequent enough.
@@ -123,8 +134,11 @@ def cross_sell_rules(
                     max_length,
                     minimum_support=support,
                     max_basket_items=max_basket_items,
+                    max_items=max_items,
                 )
-                frame = _rules(itemsets, minimum_confidence, max_consequents)
+                hypotheses = hypotheses_of(itemsets, max_length, max_consequents)
+                frame = tested_rules(_rules(itemsets, minimum_confidence, max_consequents), itemsets, hypotheses)
+                frame = _with_value(frame, items.filter(_.day <= mined_until))
                 holdout = None
                 if mined_until < as_of:
                     itemsets_of_rules = {*frame["antecedents"], *frame["consequents"], *frame["items"]}
@@ -136,8 +150,9 @@ def cross_sell_rules(
                     "level": level,
                     "baskets": itemsets.baskets,
                     "oversized_baskets": itemsets.oversized_baskets + (holdout.oversized_baskets if holdout else 0),
-                    "minimum_count": max(minimum_count, count_for_share(support, itemsets.baskets)),
+                    "minimum_count": itemsets.minimum_count,
                     "itemsets": len(itemsets.frame),
+                    "hypotheses": hypotheses,
                     "rules": len(frame),
                     "mined_until": mined_until,
                     "holdout_baskets": holdout.baskets if holdout else 0,
@@ -147,9 +162,9 @@ def cross_sell_rules(
 
 
 def _bought(transactions: ir.Table, as_of: date) -> ir.Table:
-    """Lines that put a product into a basket: basket_id, product_id, day."""
+    """Lines that put a product into a basket: basket_id, product_id, day, amount."""
     bought = transactions.filter(_.day <= as_of, ~_.is_return.fill_null(False), _.quantity.fill_null(0) >= 0)
-    return bought.select("product_id", "day", basket_id="order_id")
+    return bought.select("product_id", "day", "amount", basket_id="order_id")
 
 
 def _valid(products: ir.Table, as_of: date) -> ir.Table:
@@ -160,9 +175,10 @@ def _valid(products: ir.Table, as_of: date) -> ir.Table:
 
 def _items(lines: ir.Table, level: str) -> ir.Table:
     """The items of each basket at a level, with the basket's first day."""
-    pairs = lines.filter(lines[level].notnull()).group_by("basket_id", item=level).agg(day=_.day.min())
+    held = lines.filter(lines[level].notnull())
+    pairs = held.group_by("basket_id", item=level).agg(day=_.day.min(), amount=_.amount.sum().cast(MONEY))
     first_days = pairs.group_by("basket_id").agg(day=_.day.min())
-    return pairs.select("basket_id", "item").join(first_days, "basket_id").select("basket_id", "item", "day")
+    return pairs.drop("day").join(first_days, "basket_id").select("basket_id", "item", "day", "amount")
 
 
 def _names(valid: ir.Table, level: str) -> list[str]:
@@ -184,7 +200,7 @@ def _coded(bought: ir.Table, valid: ir.Table, names: Mapping[str, list[str]]) ->
     baskets = bought.select("basket_id").distinct()
     numbers = baskets.mutate(number=ibis.row_number().over(order_by="basket_id").cast("int32"))
     lines = bought.join(coded, "product_id").join(numbers, "basket_id")
-    return lines.select("day", *names, basket_id="number")
+    return lines.select("day", "amount", *names, basket_id="number")
 
 
 def _with_names(rules: "pd.DataFrame", names: list[str]) -> "pd.DataFrame":
@@ -207,9 +223,8 @@ def _mined_until(items: ir.Table, as_of: date, holdout_days: int) -> date:
 
 
 def _rules(itemsets: Itemsets, minimum_confidence: float, max_consequents: int | None) -> "pd.DataFrame":
-    """The rules of the itemsets with their measures and tests; the two sides and `items`, both together, as tuples."""
+    """The rules of the itemsets with their measures; the two sides and `items`, both together, as tuples."""
     import numpy as np
-    from scipy.stats import false_discovery_control, hypergeom
 
     rules = _measured(itemsets, minimum_confidence)
     if max_consequents is not None:
@@ -224,12 +239,23 @@ def _rules(itemsets: Itemsets, minimum_confidence: float, max_consequents: int |
     for column, side in (("", "items"), ("antecedent_", "antecedents"), ("consequent_", "consequents")):
         rules[f"{column}baskets"] = np.array([counts[items] for items in rules[side]], dtype="int64")
     needed = {n: count_for_share(minimum_confidence, n) for n in rules["antecedent_baskets"].unique().tolist()}
-    rules = rules[rules["baskets"] >= rules["antecedent_baskets"].map(needed)]
-    rules["p_value"] = hypergeom.sf(
-        rules["baskets"] - 1, itemsets.baskets, rules["consequent_baskets"], rules["antecedent_baskets"]
-    )
-    rules["q_value"] = false_discovery_control(rules["p_value"]) if len(rules) else rules["p_value"]
-    return rules
+    return rules[rules["baskets"] >= rules["antecedent_baskets"].map(needed)]
+
+
+def _with_value(rules: "pd.DataFrame", items: ir.Table) -> "pd.DataFrame":
+    """The rules with the sales above chance that a basket with the antecedents brings.
+
+    A basket with a consequent spends so much on it on average; confidence less support is how many more there are.
+    """
+    import numpy as np
+
+    suggested = sorted({item for consequents in rules["consequents"] for item in consequents})
+    known = ibis.memtable({"item": suggested}, schema={"item": items.item.type()})
+    spent = items.semi_join(known, "item").group_by("item").agg(amount=_.amount.sum(), baskets=_.count()).to_pandas()
+    average = dict(zip(spent["item"], spent["amount"].astype("float64") / spent["baskets"], strict=True))
+    price = np.array([sum(average[item] for item in consequents) for consequents in rules["consequents"]], dtype=float)
+    more = rules["confidence"].to_numpy(dtype=float) - rules["consequent_baskets"].to_numpy() / rules["mined_baskets"]
+    return rules.assign(expected_value=price * more)
 
 
 def _measured(itemsets: Itemsets, minimum_confidence: float) -> "pd.DataFrame":
@@ -275,7 +301,7 @@ def _in_contract(rules: "pd.DataFrame") -> "pd.DataFrame":
         rules[f"{side[:-1]}_length"] = [len(items) for items in rules[side]]
         rules[side] = [list(items) for items in rules[side]]
     types = {
-        column.name: {"int64": "int64", "float64": "float64"}.get(column.dtype, "object")
+        column.name: {"int64": "int64", "float64": "float64", "boolean": "bool"}.get(column.dtype, "object")
         for column in CROSS_SELL_RULES.columns
     }
     return rules[list(types)].astype(types | {"holdout_baskets": "Int64"})

@@ -35,6 +35,9 @@ Measured on Complete Journey (largest basket: 129 product types) up to triples: 
 types take the count from 2 to 3 s, 500 of 500 types to over a minute.
 """
 
+MAX_ITEMS = 2_000
+"""Most items of which sets are counted: beyond, only the more frequent ones are."""
+
 Itemset = tuple[Any, ...]
 
 _ITEMSETS = {"extension": "int64", "prefix": "int32", "item": "int32", "itemset": "int32"}
@@ -48,11 +51,13 @@ class Itemsets:
         frame: One row per itemset, ordered by length and items: items (sorted tuple), length, baskets (that hold it).
         baskets: Baskets counted, those without any frequent item included.
         oversized_baskets: Baskets left out because they hold more than `max_basket_items` distinct items.
+        minimum_count: Smallest number of baskets of a set that was looked for; 0 where sets were given.
     """
 
     frame: "pd.DataFrame"
     baskets: int
     oversized_baskets: int
+    minimum_count: int = 0
 
     @property
     def counts(self) -> dict[Itemset, int]:
@@ -67,6 +72,7 @@ def frequent_itemsets(
     *,
     minimum_support: float = 0.0,
     max_basket_items: int = MAX_BASKET_ITEMS,
+    max_items: int | None = None,
 ) -> Itemsets:
     """Every itemset that at least `minimum_count` baskets hold.
 
@@ -80,6 +86,7 @@ def frequent_itemsets(
         max_length: most items in a set, at least 1.
         minimum_support: smallest share of the counted baskets, 0 to 1; both this and `minimum_count` must be reached.
         max_basket_items: baskets with more distinct items are left out of everything, and reported.
+        max_items: most frequent items; where there are more, the count that is needed rises until there are not.
 
     Returns:
         The frequent itemsets; empty when there is none.
@@ -95,7 +102,11 @@ def frequent_itemsets(
     with ExitStack() as cached:
         pairs, baskets, oversized = _usable_pairs(basket_items, max_basket_items, cached)
         needed = max(minimum_count, count_for_share(minimum_support, baskets))
-        counted = pairs.group_by("item").agg(baskets=_.count()).filter(_.baskets >= needed)
+        counted = cached.enter_context(pairs.group_by("item").agg(baskets=_.count()).cache())
+        if max_items is not None:
+            beyond = counted.order_by(ibis.desc("baskets")).limit(1, offset=max_items).baskets.to_pyarrow().to_pylist()
+            needed = max([needed, *(count + 1 for count in beyond)])
+        counted = counted.filter(_.baskets >= needed)
         singles = counted.mutate(code=_row_numbers(["baskets", "item"]))
         singles = cached.enter_context(singles.cache())
         rows = singles.order_by("code").to_pandas()
@@ -106,7 +117,7 @@ def frequent_itemsets(
         else:
             found, counts = _level_by_level(coded, len(names), needed, max_length, cached)
         itemsets = [(name,) for name in names] + [tuple(names[code] for code in codes) for codes in found]
-    return Itemsets(_frame(itemsets, frequencies + counts), baskets, oversized)
+    return Itemsets(_frame(itemsets, frequencies + counts), baskets, oversized, needed)
 
 
 def count_itemsets(
