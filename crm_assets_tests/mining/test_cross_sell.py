@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.stats import fisher_exact
 
 from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.canonical import PRODUCTS, TRANSACTIONS
@@ -137,6 +140,27 @@ def test_the_value_of_a_rule_is_what_its_baskets_spend_above_chance(products):
     row = rule(rules_of(transactions_of(lines), products), ["milk"], ["bread"])
     # Six baskets spend 20 on bread; a basket with milk has it 0.8 times instead of 0.6.
     assert row["expected_value"] == pytest.approx(20 / 6 * (0.8 - 0.6))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(baskets=st.lists(st.sets(st.sampled_from("bmw"), min_size=1), min_size=1, max_size=40))
+def test_whatever_the_baskets_each_antecedent_must_add_to_the_others(products, baskets):
+    found = rules_of(transactions_of(lines_of(baskets)), products).rules
+    names = {"bread": "b", "milk": "m", "wine": "w"}
+    for row in found.itertuples():
+        (consequent,) = (names[item] for item in row.consequents)
+        antecedents = {names[item] for item in row.antecedents}
+        chances = []
+        for left_out in antecedents:
+            among = [basket for basket in baskets if antecedents - {left_out} <= basket]
+            both = [
+                [sum((left_out in b) == has and (consequent in b) == buys for b in among) for buys in (True, False)]
+                for has in (True, False)
+            ]
+            chances.append(fisher_exact(both, alternative="greater").pvalue)
+        assert row.p_value == pytest.approx(max(chances), abs=1e-9)
+        assert row.p_value <= row.q_value <= 1
+        assert row.is_redundant == (len(antecedents) > 1 and row.q_value > 0.05)
 
 
 def test_products_and_brands_are_items_too():
