@@ -25,6 +25,7 @@ from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster_shared.record import copy
 from sqlalchemy.exc import DisconnectionError
 
@@ -87,9 +88,22 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; its parent looks for it with each event."""
-        if table_name not in self._found and super().has_table(table_name):
+        if table_name not in self._found and (super().has_table(table_name) or self._is_completed(table_name)):
             self._found.add(table_name)
         return table_name in self._found
+
+    def _is_completed(self, table_name: str) -> bool:
+        """Whether the index has a table once those are made that a process left out which was killed amid them.
+
+        Its parent makes tables of an index that is not there, or when it first connects to one.
+        """
+        if INDEX_SHARD_NAME in self._initialized_dbs:
+            return False
+        with self.index_connection():
+            pass
+        self.reindex_events()
+        self.reindex_assets()
+        return bool(super().has_table(table_name))
 
     def has_asset_key_col(self, column_name: str) -> bool:
         """Whether the index has a column of assets; its parent looks for it with each asset that is read."""

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sqlite3
 
 import dagster as dg
 import pytest
@@ -26,7 +27,7 @@ def second(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 
 def instance_with(storage, folder):
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return dg.DagsterInstance.local_temp(
         str(folder),
         overrides={
@@ -97,6 +98,22 @@ def test_an_instance_that_was_deleted_and_made_again_starts_empty(tmp_path):
             assert dg.materialize([first], instance=instance, tags=RANGE).success
             assert len(instance.get_materialized_partitions(KEYS[0])) == 10
         shutil.rmtree(tmp_path / "instance")
+
+
+@pytest.mark.parametrize("made", [0, 1, 4])
+def test_an_index_whose_making_was_killed_is_completed(tmp_path, made):
+    """Tables come one by one, and the version once all are there."""
+    instance_with(BatchedSqliteEventLogStorage, tmp_path).dispose()
+    with sqlite3.connect(tmp_path / "runs" / "index.db") as index:
+        tables = [name for (name,) in index.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in [name for name in tables if not name.startswith("sqlite_")][made:]:
+            index.execute(f"DROP TABLE {name}")
+    with instance_with(BatchedSqliteEventLogStorage, tmp_path) as instance:
+        assert instance.get_dynamic_partitions("deliveries") == []
+        instance.add_dynamic_partitions("deliveries", ["shop--2024-01-01"])
+        assert instance.get_dynamic_partitions("deliveries") == ["shop--2024-01-01"]
+        assert dg.materialize([first], instance=instance, partition_key="2024-01-01").success
+        assert instance.get_materialized_partitions(KEYS[0]) == {"2024-01-01"}
 
 
 def test_a_forked_process_does_not_use_its_parents_connection(tmp_path):
