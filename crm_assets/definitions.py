@@ -23,6 +23,7 @@ from crm_assets.assets import (
     lifecycle,
     marts,
     models,
+    offers,
     profile,
     purchases,
     quality,
@@ -101,6 +102,7 @@ def all_assets() -> list[dg.AssetsDefinition]:
         *diagnosis.diagnosis_assets,
         *segment_marts.segment_mart_assets,
         *recommendations.recommendation_assets,
+        *offers.offer_assets,
         *quality.quality_assets,
         *drift.drift_assets,
     ]

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     rule_max_items: int = Field(2_000, ge=2, le=4_000, description="Most items of a level that rules are made of.")
     rule_max_basket_items: int = Field(250, ge=2, description="Baskets with more items make no rules and are counted.")
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
+    offer_count: int = Field(5, ge=1, description="Most cross-sell offers to each customer.")
+    offer_history_days: int = Field(90, ge=1, description="Days whose purchases a cross-sell offer rests on.")
+    offer_repeat_days: int = Field(
+        90, ge=0, description="Days after a purchase in which what was bought is not a cross-sell offer."
+    )
     recommendation_count: int = Field(20, ge=1, description="Products recommended to each customer.")
     recommendation_horizon_days: int = Field(
         30, ge=1, description="Days ahead in which a recommendation may be bought."

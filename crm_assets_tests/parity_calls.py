@@ -15,6 +15,7 @@ import ibis
 import ibis.expr.types as ir
 
 import crm_assets.mining as mining
+from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, TRANSACTIONS
 from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
 from crm_assets.mining.behaviour_cohorts import cohorts
@@ -44,6 +45,7 @@ from crm_assets.mining.lifecycle import (
     lifecycle,
     transitions,
 )
+from crm_assets.mining.offers import OfferRules, cross_sell_offers
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.product_purchases import (
     basket_lines,
@@ -125,6 +127,12 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "lines": lambda t: purchases(t("clean_transactions"), LAST_DAY),
     "groups": lambda t: customer_segments_of(valid_on(t("clean_customers"), LAST_DAY)),
     "history": lambda t: purchase_history(t("lines"), LAST_DAY),
+    "cross_sell_rules": lambda t: ibis.memtable(
+        cross_sell_rules(
+            t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3, holdout_days=0
+        ).rules.assign(q_value=0.01),
+        schema=CROSS_SELL_RULES.schema,
+    ),
     "queue": lambda t: retention_queue(t("scores"), t("values"), RetentionPolicy(None, 1.0, 0.1, 0.25, 0.3, 1)),
 }
 """Inputs that other functions make, in the order they are made."""
@@ -320,6 +328,19 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     count_itemsets: lambda t: iter([count_itemsets(t("baskets"), [("tea 0", "茶 0"), ("Tea 1",), ("none",)])]),
     cross_sell_rules: lambda t: iter(
         [cross_sell_rules(t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3)]
+    ),
+    cross_sell_offers: lambda t: iter(
+        [
+            cross_sell_offers(
+                t("clean_transactions"),
+                t("clean_products"),
+                t("cross_sell_rules"),
+                LAST_DAY,
+                OfferRules(3, 90, repeat_days),
+                hold,
+            )
+            for repeat_days in (0, 14)
+        ]
     ),
     rfm_measures: lambda t: iter([rfm_measures(t("customer_days"), day) for day in (date(2024, 4, 7), LAST_DAY)]),
     rfm_cuts: lambda t: iter(

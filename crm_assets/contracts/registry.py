@@ -2,7 +2,7 @@
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
 `segments.py`, `segmentation.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`,
-`basket.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `identity.py`).
+`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `identity.py`).
 """
 
 from functools import cache
@@ -24,6 +24,7 @@ from crm_assets.contracts.identity import (
 )
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
@@ -70,6 +71,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(RETENTION_QUEUE)),
     ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
+    ("marts", CROSS_SELL_OFFERS),
     ("marts", layers.by_partition(BEHAVIOUR_PREDICTIONS)),
     ("marts", BEHAVIOUR_SALES),
     ("marts", BEHAVIOUR_COHORTS),
