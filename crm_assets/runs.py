@@ -28,10 +28,11 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "purchase_model": (("quality", "leaderboard_purchases"),),
     "segment_rules": (),
     "recommender": (("quality", "leaderboard_recommendations"),),
+    "forecaster": (("quality", "leaderboard_forecast"),),
 }
 """Models of a month, each with what is made beside it."""
 
-PAST_MODELS = tuple(name for name in MODELS if name != "recommender")
+PAST_MODELS = tuple(name for name in MODELS if name not in ("recommender", "forecaster"))
 """What looks ahead from the newest day only is left out; a backfill in the UI makes it for past months too."""
 
 BACKTESTED_MODELS = ("churn_model",)

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     offer_repeat_days: int = Field(
         90, ge=0, description="Days after a purchase in which what was bought is not a cross-sell offer."
     )
+    forecast_weeks: int = Field(13, ge=1, description="Weeks that sales are forecast for.")
+    forecast_months: int = Field(3, ge=1, description="Months that sales are forecast for.")
+    forecast_parts: int = Field(
+        10, ge=1, description="Most categories, regions and channels with a forecast of their own, the largest."
+    )
     recommendation_count: int = Field(20, ge=1, description="Products recommended to each customer.")
     recommendation_horizon_days: int = Field(
         30, ge=1, description="Days ahead in which a recommendation may be bought."

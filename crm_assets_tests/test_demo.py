@@ -210,3 +210,21 @@ def test_every_customer_has_a_list_that_beat_simple_ones_before(warehouse) -> No
     )
     figures = dict(warehouse.execute(board).fetchall())
     assert figures["hybrid"] > figures["personal_frequency"] > figures["popularity"]
+
+
+def test_weekly_sales_are_forecast_better_than_by_repeating_the_last_week(warehouse) -> None:
+    """Of one year no season can be told, so the naive forecast repeats the last week."""
+    query = (
+        "SELECT candidate, value, is_champion FROM quality.model_leaderboard "
+        "WHERE model = 'forecast revenue by week: total' AND trained_for = DATE '2018-01-01'"
+    )
+    figures = {candidate: (value, champion) for candidate, value, champion in warehouse.execute(query).fetchall()}
+    champion = next(value for value, is_champion in figures.values() if is_champion)
+    assert champion < 0.9
+    assert champion < 0.9 * figures["naive"][0]
+    sums = (
+        "SELECT max(abs(parts - total)) FROM (SELECT sum(forecast) FILTER (dimension = 'category') AS parts, "
+        "sum(forecast) FILTER (dimension = 'total') AS total FROM marts.sales_forecast "
+        "WHERE as_of = '2018-01-01' AND measure = 'revenue' GROUP BY grain, period)"
+    )
+    assert warehouse.execute(sums).fetchone()[0] < 0.01

@@ -1,6 +1,6 @@
 """Plots of behaviour, in the common look of `plots.py`.
 
-Belongs here: pictures of cohorts, repeat rates, campaigns and drivers. Not here: the look, or pictures of other subjects (`plots.py`).
+Belongs here: pictures of cohorts, repeat rates, campaigns, drivers and sales to come. Not here: the look, or pictures of other subjects (`plots.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ SHOWN_COHORTS = 24
 
 SHOWN_CAMPAIGNS = 20
 """Most campaigns of a picture, the newest."""
+
+SHOWN_WEEKS = 104
+"""Most past weeks of a picture."""
 
 SHOWN_DAYS = 365
 """Days after the first order that a picture shows."""
@@ -132,3 +135,31 @@ def driver_ranges(drivers: pd.DataFrame, title: str) -> str:
     bars = alt.Chart(shown).mark_bar(color=plots.ACCENT, opacity=0.5, height=8).encode(y=y, x=x, x2="high:Q")
     dots = alt.Chart(shown).mark_circle(color=plots.INK, opacity=1, size=60).encode(y=y, x="top:Q")
     return plots.markdown(bars + dots, title, drawn=len(shown), height=max(plots.BAR_HEIGHT * len(shown) + 80, 160))
+
+
+def sales_to_come(
+    past: pd.Series, ahead: pd.DataFrame, title: str = "Revenue of each week, and of those to come"
+) -> str:
+    """A line of what was, and of what is expected with its interval.
+
+    Args:
+        past: revenue by first day of the week.
+        ahead: period, forecast, low, high.
+        title: shown above the picture.
+
+    Returns:
+        Markdown image.
+    """
+    import altair as alt
+
+    plots.need(ahead, "period", "forecast", "low", "high")
+    shown = past.tail(SHOWN_WEEKS)
+    known = pd.DataFrame({"week": pd.DatetimeIndex(shown.index).strftime("%Y-%m-%d"), "revenue": shown.to_numpy()})
+    later = ahead.assign(week=pd.to_datetime(ahead["period"]).dt.strftime("%Y-%m-%d"))
+    later = later[["week", "forecast", "low", "high"]]
+    x = alt.X("week:T", title=None)
+    y = alt.Y("revenue:Q", title="revenue", scale=alt.Scale(zero=False))
+    band = alt.Chart(later).mark_area(color=plots.ACCENT, opacity=0.25).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
+    expected = alt.Chart(later).mark_line(color=plots.ACCENT, strokeWidth=2).encode(x=x, y="forecast:Q")
+    line = alt.Chart(known).mark_line(color=plots.INK, strokeWidth=2).encode(x=x, y=y)
+    return plots.markdown(band + line + expected, title, drawn=len(known) + len(later))

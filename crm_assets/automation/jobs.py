@@ -33,6 +33,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["quality", "segment_stability"],
     ["quality", "segment_migration"],
     ["quality", "leaderboard_recommendations"],
+    ["quality", "leaderboard_forecast"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],

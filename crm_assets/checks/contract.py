@@ -26,6 +26,7 @@ CHECKED_BESIDES = (
     ("quality", "leaderboard_subscription_churn"),
     ("quality", "leaderboard_purchases"),
     ("quality", "leaderboard_recommendations"),
+    ("quality", "leaderboard_forecast"),
     ("quality", CHURN_PERFORMANCE.name),
     ("quality", DRIFT.name),
 )

@@ -2,7 +2,7 @@
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
 `segments.py`, `segmentation.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`,
-`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `identity.py`).
+`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `forecast.py`, `identity.py`).
 """
 
 from functools import cache
@@ -15,6 +15,7 @@ from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LE
 from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS, BEHAVIOUR_DRIVERS, BEHAVIOUR_REVENUE_CHANGES
 from crm_assets.contracts.drift import DRIFT
 from crm_assets.contracts.features import CUSTOMER_DAYS, CUSTOMER_FEATURES
+from crm_assets.contracts.forecast import SALES_FORECAST
 from crm_assets.contracts.identity import (
     IDENTITY_LEDGER,
     IDENTITY_LINKS,
@@ -81,6 +82,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", BEHAVIOUR_CAMPAIGN_EFFECTS),
     ("marts", layers.by_partition(BEHAVIOUR_DRIVERS)),
     ("marts", layers.by_partition(RECOMMENDATIONS)),
+    ("marts", layers.by_partition(SALES_FORECAST)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     (
@@ -91,6 +93,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.monthly(SEGMENT_STABILITY, SEGMENT_STABILITY.name, SEGMENT_STABILITY.description)),
     ("quality", layers.monthly(SEGMENT_MIGRATION, SEGMENT_MIGRATION.name, SEGMENT_MIGRATION.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_recommendations", MODEL_LEADERBOARD.description)),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_forecast", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),

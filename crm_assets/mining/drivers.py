@@ -31,7 +31,7 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 AROUND = 0.05
 """Share of the customers on either side of a level whose medians stand for it."""
 
-MOST_CUSTOMERS = 500
+MOST_CUSTOMERS = 300
 """Customers that predictions are averaged over; more would move an average less than the levels do."""
 
 Floats = NDArray[np.float64]

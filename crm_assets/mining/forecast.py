@@ -1,0 +1,319 @@
+"""Forecasts of sales: candidates, the champion of each series by rolling origins, and forecasts that add up.
+
+Belongs here: everything between series and forecasts. Not here: the series (`sales_series.py`).
+
+Errors are those of forecasts from earlier origins, each knowing earlier periods only, scaled by the mean error of
+repeating the last period, or the same one of last year once there are two years (MASE; Hyndman and Koehler, Another look
+at measures of forecast accuracy, 2006). A candidate that is not better than this naive forecast on average is not used.
+Parts are scaled to the total of their dimension by their forecast proportions (Athanasopoulos, Ahmed and Hyndman,
+Hierarchical forecasts for Australian domestic tourism, 2009), which keeps them above zero. Intervals are as wide as the
+champion's errors were in four of five cases (split conformal prediction; Vovk, Gammerman and Shafer, 2005), and carry no
+assumption on the form of errors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crm_assets.contracts.behaviour import TOTAL
+from crm_assets.contracts.churn import MODEL_LEADERBOARD
+from crm_assets.contracts.forecast import MONTH, SALES_FORECAST, WEEK
+from crm_assets.mining.sales_series import Key, largest_parts, later_periods, whole_periods
+
+NAIVE, SEASONAL_NAIVE = "naive", "seasonal_naive"
+MEAN, ETS, THETA, ARIMA = "mean", "ets", "theta", "arima"
+MONTH_DAYS = "ets_month_days"
+"""Exponential smoothing of what is left beside an effect of the first days of the month, when many are paid."""
+
+SEASONS = {WEEK: 52, MONTH: 12}
+LEAST = {WEEK: 26, MONTH: 6}
+"""Fewest periods that a forecast from an earlier origin must know."""
+
+ENOUGH = 10
+"""Periods without which nothing is estimated but a mean."""
+
+MOST_ORIGINS = 6
+COVERAGE = 0.8
+FIRST_DAYS = 10
+RESAMPLES = 1_000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SeriesModel:
+    """How one series is forecast.
+
+    Attributes:
+        method: The champion.
+        mase: Its mean absolute scaled error over the origins; None where there were too few.
+        width: How far the interval reaches to either side, in the unit of the series.
+    """
+
+    method: str
+    mase: float | None
+    width: float
+
+
+@dataclass(frozen=True)
+class ForecastModel:
+    """The champions of a month: plain values, so that they can be stored without pickle.
+
+    Attributes:
+        model_id: Names the model in the mart.
+        parts: Values of each dimension with a series of their own.
+        series: How each series is forecast, by its name.
+        card: Data window, figures and limits.
+    """
+
+    model_id: str
+    parts: dict[str, list[str]]
+    series: dict[str, SeriesModel]
+    card: dict[str, Any]
+
+    def to_document(self) -> dict[str, Any]:
+        """The model as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "ForecastModel":
+        """The model that `to_document` wrote."""
+        series = {name: SeriesModel(**model) for name, model in document["series"].items()}
+        return cls(**{**document, "series": series})
+
+
+def series_name(key: Key) -> str:
+    """A series in words, such as `revenue by week: category GROCERY`."""
+    measure, grain, dimension, value = key
+    return f"{measure} by {grain}: {TOTAL if dimension == TOTAL else f'{dimension} {value}'}"
+
+
+def naive_of(grain: str, known: int) -> str:
+    """The naive forecast of a series with so many periods."""
+    return SEASONAL_NAIVE if known >= 2 * SEASONS[grain] else NAIVE
+
+
+def candidates(grain: str, dimension: str, known: int) -> list[str]:
+    """Ways to forecast a series with so many periods, the naive one first; the slow ones for totals only."""
+    found = [naive_of(grain, known), MEAN]
+    if known < ENOUGH:
+        return found
+    found += [ETS, *([MONTH_DAYS] if grain == WEEK else [])]
+    return [*found, THETA, ARIMA] if dimension == TOTAL else found
+
+
+def forecast_by(method: str, known: pd.Series, count: int, grain: str) -> Floats:
+    """The next periods of a series by one method.
+
+    Args:
+        method: One of `candidates`.
+        known: The series, by first day of its periods, at least one.
+        count: How many periods.
+        grain: Their length.
+    """
+    values = known.to_numpy(np.float64)
+    if method == SEASONAL_NAIVE:
+        return np.resize(values[-SEASONS[grain] :], count)
+    if method == NAIVE:
+        return np.repeat(values[-1], count)
+    if method == MEAN or len(values) < ENOUGH or np.ptp(values) == 0:
+        return np.repeat(values.mean(), count)
+    if method == MONTH_DAYS:
+        later = later_periods(grain, known.index[-1], count)
+        own, ahead = _first_days(pd.DatetimeIndex(known.index)), _first_days(later)
+        moved = own - own.mean()
+        slope = float(moved @ (values - values.mean()) / (moved @ moved)) if moved.any() else 0.0
+        return _library(ETS, values - slope * own, count, 1) + slope * ahead
+    season = SEASONS[grain] if len(values) >= 2 * SEASONS[grain] else 1
+    return _library(method, values, count, season)
+
+
+def choose_forecasters(
+    days: pd.DataFrame, first_day: date, month_start: date, horizons: Mapping[str, int], most_parts: int, seed: int
+) -> tuple[ForecastModel | None, pd.DataFrame, str]:
+    """The champion of each series, from sales before a month.
+
+    Args:
+        days: As `sales_by_day` gives them.
+        first_day: First day of the data.
+        month_start: First day that may be forecast from; later sales are ignored.
+        horizons: Periods ahead, by grain.
+        most_parts: Most parts of a dimension with a series of their own.
+        seed: Of the bootstrap.
+
+    Returns:
+        The model, None without a whole period; the leaderboard of the totals, in the columns of `MODEL_LEADERBOARD`; and
+        one line on the choice.
+    """
+    last = month_start - timedelta(days=1)
+    before = days[pd.to_datetime(days["day"]) < pd.Timestamp(month_start)]
+    parts = largest_parts(before, most_parts)
+    found: dict[str, SeriesModel] = {}
+    board: list[tuple[Any, ...]] = []
+    held: list[float] = []
+    for key, known in whole_periods(before, parts, first_day, last).items():
+        if known.empty:
+            continue
+        _, grain, dimension, _ = key
+        # What an earlier origin knows is what candidates must do with.
+        names = candidates(grain, dimension, max(1, len(known) - horizons[grain]))
+        trial = _trial(known, grain, [naive_of(grain, len(known)), *names[1:]], horizons[grain])
+        found[series_name(key)] = trial.champion
+        held += trial.covered
+        if dimension == TOTAL:
+            board += trial.rows(f"forecast {series_name(key)}", month_start, seed)
+    leaderboard = pd.DataFrame(board, columns=list(MODEL_LEADERBOARD.by_name))
+    if not found:
+        return None, leaderboard, "needs a whole week of sales: 0"
+    naive = sum(model.method in (NAIVE, SEASONAL_NAIVE) for model in found.values())
+    tried = [model for model in found.values() if model.mase is not None]
+    message = f"{len(found)} series, {naive} of them naive"
+    message += "" if tried else "; there is too little history to compare candidates"
+    totals = {name: asdict(model) for name, model in found.items() if name.endswith(TOTAL)}
+    card = {
+        "model": "sales_forecast",
+        "trained_for": month_start.isoformat(),
+        "choice": message,
+        "known": f"{first_day} to {last}",
+        "totals": totals,
+        "interval": f"{COVERAGE:.0%}, as wide as errors from earlier origins were",
+        "interval held": None if not held else round(float(np.mean(held)), 3),
+        "horizons": dict(horizons),
+        "limits": "no campaign, price or holiday to come is known; of one year of data no season can be told",
+        "versions": {"statsforecast": version("statsforecast")},
+    }
+    return ForecastModel(f"sales_forecast-{month_start}", parts, found, card), leaderboard, message
+
+
+def forecast_sales(
+    model: ForecastModel, days: pd.DataFrame, first_day: date, as_of: date, horizons: Mapping[str, int]
+) -> pd.DataFrame:
+    """The periods to come of every series, so that the parts of a dimension add up to the total.
+
+    Args:
+        model: The champions.
+        days: As `sales_by_day` gives them.
+        first_day: First day of the data.
+        as_of: Last day seen.
+        horizons: Periods ahead, by grain.
+
+    Returns:
+        Rows of `contracts.forecast.SALES_FORECAST`, by its key.
+    """
+    seen = days[pd.to_datetime(days["day"]) <= pd.Timestamp(as_of)]
+    series = {key: known for key, known in whole_periods(seen, model.parts, first_day, as_of).items() if len(known)}
+    expected = {}
+    for key, known in series.items():
+        chosen = model.series.get(series_name(key), _UNKNOWN)
+        raw = forecast_by(chosen.method, known, horizons[key[1]], key[1])
+        expected[key] = np.maximum(raw, 0.0), chosen
+    rows = []
+    for key, (own, chosen) in expected.items():
+        measure, grain, dimension, value = key
+        scale = _to_the_total(key, expected)
+        width = _width(chosen, series[key])
+        for period, middle in zip(later_periods(grain, series[key].index[-1], len(own)), own * scale, strict=True):
+            low, high = max(0.0, middle - width), middle + width
+            place = measure, grain, dimension, value
+            how = chosen.method, chosen.mase, model.model_id
+            rows.append((as_of, series_name(key), period.date(), middle, low, high, *place, *how))
+    frame = pd.DataFrame(rows, columns=list(SALES_FORECAST.by_name))
+    return frame.sort_values(list(SALES_FORECAST.key), ignore_index=True)
+
+
+_UNKNOWN = SeriesModel(NAIVE, None, float("nan"))
+"""Of a part that came up after the champions had been chosen."""
+
+
+def _width(chosen: SeriesModel, known: pd.Series) -> float:
+    """Where no errors are known, as far as a period was from the one before in four of five cases."""
+    if np.isfinite(chosen.width):
+        return chosen.width
+    steps = known.diff().abs().dropna()
+    return float(steps.quantile(COVERAGE)) if len(steps) else float(known.abs().max())
+
+
+def _to_the_total(key: Key, expected: Mapping[Key, tuple[Floats, SeriesModel]]) -> Floats:
+    """What the forecasts of a part are multiplied by."""
+    measure, grain, dimension, _ = key
+    own = expected[key][0]
+    if dimension == TOTAL:
+        return np.ones(len(own))
+    alike = [values for other, (values, _) in expected.items() if other[:3] == (measure, grain, dimension)]
+    total = next(values for other, (values, _) in expected.items() if other[:3] == (measure, grain, TOTAL))
+    together = np.sum(alike, axis=0)
+    return np.divide(total, together, out=np.zeros(len(own)), where=together > 0)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Candidates of one series and their errors from each origin."""
+
+    champion: SeriesModel
+    mase: dict[str, Floats]
+    covered: list[float]
+
+    def rows(self, model: str, month: date, seed: int) -> list[tuple[Any, ...]]:
+        """Rows of the leaderboard: the interval resamples the origins."""
+        rows = []
+        for name, errors in self.mase.items():
+            draws = np.random.default_rng(seed).integers(0, len(errors), (RESAMPLES, len(errors)))
+            low, high = np.quantile(errors[draws].mean(axis=1), [0.025, 0.975])
+            is_champion = name == self.champion.method
+            rows.append((model, month, name, "mase", float(errors.mean()), float(low), float(high), is_champion))
+        return rows
+
+
+def _trial(known: pd.Series, grain: str, names: list[str], horizon: int) -> _Trial:
+    """Forecast from earlier origins and compare; naive stays where nothing is better on average."""
+    step = max(1, horizon // MOST_ORIGINS)
+    origins = list(range(len(known) - horizon, LEAST[grain] - 1, -step))[:MOST_ORIGINS]
+    if not origins and len(known) > LEAST[grain]:
+        origins = [LEAST[grain]]
+    if not origins:
+        return _Trial(SeriesModel(names[0], None, float("nan")), {}, [])
+    errors = {name: [_errors(name, known, origin, horizon, grain) for origin in origins] for name in names}
+    lag = SEASONS[grain] if names[0] == SEASONAL_NAIVE else 1
+    scales = np.array([_scale(known.to_numpy(np.float64)[:origin], lag) for origin in origins])
+    mase = {name: np.array([np.abs(own).mean() for own in found]) / scales for name, found in errors.items()}
+    best = min(names, key=lambda name: (mase[name].mean(), names.index(name)))
+    champion = best if mase[best].mean() < mase[names[0]].mean() else names[0]
+    absolute = [np.abs(own) for own in errors[champion]]
+    # Whether an interval from the other origins holds what happened after one.
+    covered = [
+        float(np.mean(own <= np.quantile(np.concatenate(rest), COVERAGE)))
+        for number, own in enumerate(absolute)
+        if (rest := [other for place, other in enumerate(absolute) if place != number])
+    ]
+    width = float(np.quantile(np.concatenate(absolute), COVERAGE))
+    return _Trial(SeriesModel(champion, float(mase[champion].mean()), width), mase, covered)
+
+
+def _errors(name: str, known: pd.Series, origin: int, horizon: int, grain: str) -> Floats:
+    actual = known.iloc[origin : origin + horizon].to_numpy(np.float64)
+    return np.maximum(forecast_by(name, known.iloc[:origin], len(actual), grain), 0.0) - actual
+
+
+def _scale(values: Floats, lag: int) -> float:
+    """Mean error of the naive forecast within what is known; 1 where it has none."""
+    steps = np.abs(values[lag:] - values[:-lag])
+    return float(steps.mean()) or 1.0 if len(steps) else 1.0
+
+
+def _first_days(starts: pd.DatetimeIndex) -> Floats:
+    """How many of the days of each week are among the first of their month."""
+    days = [[(start + pd.Timedelta(days=number)).day <= FIRST_DAYS for number in range(7)] for start in starts]
+    return np.array(days, dtype=np.float64).sum(axis=1)
+
+
+def _library(method: str, values: Floats, count: int, season: int) -> Floats:
+    from statsforecast.models import AutoARIMA, AutoETS, AutoTheta
+
+    model = {ETS: AutoETS, THETA: AutoTheta, ARIMA: AutoARIMA}[method](season_length=season)
+    return np.asarray(model.forecast(values, h=count)["mean"], np.float64)
