@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     offer_repeat_days: int = Field(
         90, ge=0, description="Days after a purchase in which what was bought is not a cross-sell offer."
     )
+    offer_take_rate: float = Field(
+        0.1, gt=0, le=1, description="Share of the purchases an offer hopes for that the contact brings about."
+    )
+    offer_contact_cost: float = Field(0.01, ge=0, description="What sending an offer costs, workspace currency.")
+    contact_capacity: int | None = Field(None, ge=1, description="Most customers for whom a next best action is named.")
+    contact_gap_days: int = Field(7, ge=0, description="Days after a campaign's contact in which nobody is contacted.")
     forecast_weeks: int = Field(13, ge=1, description="Weeks that sales are forecast for.")
     forecast_months: int = Field(3, ge=1, description="Months that sales are forecast for.")
     forecast_parts: int = Field(

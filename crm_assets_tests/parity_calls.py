@@ -45,6 +45,7 @@ from crm_assets.mining.lifecycle import (
     lifecycle,
     transitions,
 )
+from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
 from crm_assets.mining.offers import OfferRules, cross_sell_offers
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.product_purchases import (
@@ -134,6 +135,16 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
         ).rules.assign(q_value=0.01),
         schema=CROSS_SELL_RULES.schema,
     ),
+    "offers": lambda t: cross_sell_offers(
+        t("clean_transactions"), t("clean_products"), t("cross_sell_rules"), LAST_DAY, OfferRules()
+    ),
+    "new_products": lambda t: t("history").select(
+        "customer_id",
+        "product_id",
+        score=_share(ibis._.bought_365d),
+        method=ibis.literal("alike"),
+        reason=ibis.literal("茶"),
+    ),
     "queue": lambda t: retention_queue(t("scores"), t("values"), RetentionPolicy(None, 1.0, 0.1, 0.25, 0.3, 1)),
 }
 """Inputs that other functions make, in the order they are made."""
@@ -150,6 +161,11 @@ def last_stages(t: Read) -> ir.Table:
 def hold(table: ir.Table) -> ir.Table:
     """As assets hold tables: without, an engine may compute a table as often as it is used."""
     return table.cache()
+
+
+def _share(value: Any) -> Any:
+    """A number from 0 to 1; a literal would be a decimal in Spark."""
+    return value.cast("float64") / (value.cast("float64") + 3)
 
 
 def _first_days(t: Read) -> ir.Table:
@@ -347,6 +363,24 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
                 hold,
             )
             for repeat_days in (0, 14)
+        ]
+    ),
+    product_prices: lambda t: iter([product_prices(t("clean_transactions"), LAST_DAY)]),
+    next_best_action: lambda t: iter(
+        [
+            next_best_action(
+                SCORED[-1],
+                ContactPolicy(capacity=capacity, gap_days=20),
+                t("queue").filter(ibis._.as_of == SCORED[-1]),
+                t("offers"),
+                t("new_products"),
+                t("values"),
+                t("values").group_by("customer_id").agg(p_order_30d=_share(ibis._.clv.max().abs())),
+                product_prices(t("clean_transactions"), LAST_DAY),
+                t("clean_contacts"),
+                hold,
+            )
+            for capacity in (None, 12)
         ]
     ),
     rfm_measures: lambda t: iter([rfm_measures(t("customer_days"), day) for day in (date(2024, 4, 7), LAST_DAY)]),

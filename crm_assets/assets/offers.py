@@ -1,9 +1,11 @@
 """What to offer to whom by rules, and what to do next.
 
-Belongs here: reading, calling, returning. Not here: how offers are made (`mining/offers.py`).
+Belongs here: reading, calling, returning. Not here: how offers are made (`mining/offers.py`) or actions chosen
+(`mining/next_best_action.py`).
 """
 
 from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
 import ibis
@@ -11,8 +13,14 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.contracts.basket import CROSS_SELL_RULES
-from crm_assets.contracts.offers import CROSS_SELL_OFFERS
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
+from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
+from crm_assets.contracts.recommendations import RECOMMENDATIONS
+from crm_assets.contracts.retention import RETENTION_QUEUE
+from crm_assets.contracts.value import CUSTOMER_VALUE
 from crm_assets.lake.layout import Lake
+from crm_assets.mining.next_best_action import ContactPolicy, product_prices
+from crm_assets.mining.next_best_action import next_best_action as choose_action
 from crm_assets.mining.offers import OfferRules
 from crm_assets.mining.offers import cross_sell_offers as make_offers
 from crm_assets.mining.persons import Persons
@@ -51,4 +59,62 @@ def cross_sell_offers(
         yield dg.Output(offers, metadata={"as of": str(as_of)})
 
 
-offer_assets = [cross_sell_offers]
+@dg.asset(
+    key=["marts", NEXT_BEST_ACTION.name],
+    ins={
+        "queue": dg.AssetIn(["marts", RETENTION_QUEUE.name]),
+        "offers": dg.AssetIn(["marts", CROSS_SELL_OFFERS.name]),
+        "lists": dg.AssetIn(["marts", RECOMMENDATIONS.name]),
+        "values": dg.AssetIn(["marts", CUSTOMER_VALUE.name]),
+        "predictions": dg.AssetIn(["marts", BEHAVIOUR_PREDICTIONS.name]),
+        "transactions": dg.AssetIn(["clean", "transactions"]),
+        "contacts": dg.AssetIn(["clean", "campaign_contacts"]),
+        "identity_members": MEMBERS,
+    },
+    description=NEXT_BEST_ACTION.description,
+)
+def next_best_action(
+    context: dg.AssetExecutionContext,
+    queue: ir.Table,
+    offers: ir.Table,
+    lists: ir.Table,
+    values: ir.Table,
+    predictions: ir.Table,
+    transactions: ir.Table,
+    contacts: ir.Table,
+    identity_members: ir.Table,
+    lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
+) -> Iterator[dg.Output[ir.Table]]:
+    """What to do next with each customer, as of the newest day that customers were valued or lists made."""
+    as_of = _newest_day(values, lists, offers)
+    if as_of is None:
+        context.log.warning("next best action: needs customer values, recommendations or offers: 0 rows")
+        yield dg.Output(ibis.memtable([], schema=NEXT_BEST_ACTION.schema))
+        return
+    policy = ContactPolicy(
+        margin=settings.retention_margin,
+        take_rate=settings.offer_take_rate,
+        contact_cost=settings.offer_contact_cost,
+        capacity=settings.contact_capacity,
+        gap_days=settings.contact_gap_days,
+    )
+    queue, lists, values, predictions = (
+        table.filter(table.as_of == as_of) for table in (queue, lists, values, predictions)
+    )
+    contacted = Persons.of(identity_members).rows(contacts, as_of)
+    with lake.engine.holding() as hold:
+        prices = product_prices(transactions, as_of)
+        chosen = hold(choose_action(as_of, policy, queue, offers, lists, values, predictions, prices, contacted, hold))
+        counts = chosen.group_by("action").agg(customers=chosen.count(), expected_value=chosen.expected_value.sum())
+        shown = counts.order_by("action").to_pandas().to_markdown(index=False)
+        yield dg.Output(chosen, metadata={"as of": str(as_of), "actions": dg.MetadataValue.md(shown)})
+
+
+def _newest_day(*tables: ir.Table) -> date | None:
+    """The newest `as_of` of some tables; None where all are empty."""
+    newest = (table.as_of.max().to_pyarrow().as_py() for table in tables)
+    return max((day for day in newest if day is not None), default=None)
+
+
+offer_assets = [cross_sell_offers, next_best_action]

@@ -1,7 +1,7 @@
-"""Contract of cross-sell offers.
+"""Contracts of cross-sell offers and of the next best action.
 
-Belongs here: what to offer to a customer by rules of baskets. Not here: how it is computed (`mining/offers.py`), the
-rules (`basket.py`), lists of a model (`recommendations.py`).
+Belongs here: what to offer to a customer by rules of baskets, what to do next. Not here: how they are computed
+(`mining/offers.py`, `mining/next_best_action.py`), the rules (`basket.py`), lists of a model (`recommendations.py`).
 """
 
 from crm_assets.contracts.basket import LEVELS
@@ -35,4 +35,31 @@ CROSS_SELL_OFFERS = Table(
         Column("reason", "string", "Why, in a few words for people.", required=True),
     ),
     notes="Length of the lists, history and repeat window are settings.",
+)
+
+NEXT_ACTIONS = ("retention", "cross_sell", "recommendation", "leave_alone")
+"""What may be done with a customer; the earlier one is taken where two are worth the same."""
+
+NEXT_BEST_ACTION = Table(
+    name="next_best_action",
+    description="What to do next with each customer: what is worth most, within the caps of contacts, and why.",
+    key=("as_of", "customer_id"),
+    columns=(
+        Column("as_of", "date", "Newest day of the tables it rests on, the last day seen.", required=True),
+        Column("customer_id", "string", "The person: the customer_id of the earliest record.", required=True),
+        Column("action", "string", "What to do.", required=True, allowed=NEXT_ACTIONS),
+        Column("detail", "string", "The retention action, the item or the product_id; null where left alone."),
+        Column(
+            "expected_value",
+            "float64",
+            "Profit that the contact is expected to bring, less its cost, workspace currency; 0 where left alone.",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            "rank", "int64", "Place among those to contact, the most worth first; null where left alone.", minimum=1
+        ),
+        Column("reason", "string", "Why, in a few words for people.", required=True),
+    ),
+    notes="Caps of contacts, margin and take rate are settings. Those held out of retention are left alone.",
 )

@@ -25,7 +25,7 @@ from crm_assets.contracts.identity import (
 )
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
-from crm_assets.contracts.offers import CROSS_SELL_OFFERS
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
@@ -73,6 +73,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
     ("marts", CROSS_SELL_OFFERS),
+    ("marts", NEXT_BEST_ACTION),
     ("marts", layers.by_partition(BEHAVIOUR_PREDICTIONS)),
     ("marts", BEHAVIOUR_SALES),
     ("marts", BEHAVIOUR_COHORTS),
