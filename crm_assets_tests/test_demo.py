@@ -112,6 +112,29 @@ def test_significant_rules_are_found_at_each_level_and_hold_later(warehouse) -> 
     assert min(found["category"][1], found["product_type"][1]) > 0.99
 
 
+def test_offers_go_to_most_customers_and_none_is_of_what_was_bought_lately(warehouse) -> None:
+    offers = "SELECT count(*), count(DISTINCT customer_id), max(rank) FROM marts.cross_sell_offers"
+    count, customers, longest = warehouse.execute(offers).fetchone()
+    assert count > 10_000
+    assert customers > 2_000
+    assert longest == 5
+    bought_lately = """
+        SELECT count(*) FROM marts.cross_sell_offers AS o
+        JOIN clean.transactions AS l USING (customer_id) JOIN clean.products AS p USING (product_id)
+        WHERE l.day > o.as_of - 90
+        AND o.item = CASE o.level WHEN 'product' THEN p.product_id WHEN 'product_type' THEN p.subcategory
+                     WHEN 'category' THEN p.category ELSE p.brand END
+    """
+    assert warehouse.execute(bought_lately).fetchone()[0] == 0
+
+
+def test_each_customer_of_the_demo_has_one_action(warehouse) -> None:
+    query = "SELECT action, count(*) FROM marts.next_best_action GROUP BY action"
+    found = dict(warehouse.execute(query).fetchall())
+    assert sum(found.values()) == 2_469
+    assert set(found) == {"retention", "cross_sell", "recommendation", "leave_alone"}
+
+
 def test_scores_of_past_days_rank_as_well_as_a_plain_model_and_better_than_recency(warehouse) -> None:
     """Each day was scored by the model of its month, which learnt from labels that had ended before the month."""
     query = "SELECT as_of::VARCHAR, candidate, metric, value, low, high FROM quality.churn_performance"
