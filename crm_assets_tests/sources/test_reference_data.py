@@ -173,15 +173,17 @@ def test_hillstrom(load):
     assert contacts.count() == contacts.distinct("customer_id") == 64_000
     arms = contacts.valid.group_by("campaign_id").agg(
         visits=contacts.valid.responded_at.notnull().mean().round(5),
+        conversion=(contacts.valid.response_value > 0).mean().round(5),
         spend=contacts.valid.response_value.cast("float64").mean().round(5),
         control=contacts.valid.is_control.all(),
     )
     assert {
-        row["campaign_id"]: (row["visits"], row["spend"], row["control"]) for row in arms.to_pyarrow().to_pylist()
+        row["campaign_id"]: (row["visits"], row["conversion"], row["spend"], row["control"])
+        for row in arms.to_pyarrow().to_pylist()
     } == {
-        "Mens E-Mail": (0.18276, 1.42262, False),
-        "Womens E-Mail": (0.15140, 1.07720, False),
-        "No E-Mail": (0.10617, 0.65279, True),
+        "Mens E-Mail": (0.18276, 0.01253, 1.42262, False),
+        "Womens E-Mail": (0.15140, 0.00884, 1.07720, False),
+        "No E-Mail": (0.10617, 0.00573, 0.65279, True),
     }
     assert load("hillstrom", "customers").count() == 64_000
     assert load("hillstrom", "campaigns").distinct("campaign_id") == 3
