@@ -216,9 +216,9 @@ def forecast_sales(
     rows = []
     for key, (own, chosen) in expected.items():
         measure, grain, dimension, value = key
-        scale = _to_the_total(key, expected)
+        reconciled = _reconciled(key, expected, series)
         width = _width(chosen, series[key])
-        for period, middle in zip(later_periods(grain, series[key].index[-1], len(own)), own * scale, strict=True):
+        for period, middle in zip(later_periods(grain, series[key].index[-1], len(own)), reconciled, strict=True):
             low, high = max(0.0, middle - width), middle + width
             place = measure, grain, dimension, value
             how = chosen.method, chosen.mase, model.model_id
@@ -239,16 +239,22 @@ def _width(chosen: SeriesModel, known: pd.Series) -> float:
     return float(steps.quantile(COVERAGE)) if len(steps) else float(known.abs().max())
 
 
-def _to_the_total(key: Key, expected: Mapping[Key, tuple[Floats, SeriesModel]]) -> Floats:
-    """What the forecasts of a part are multiplied by."""
+def _reconciled(
+    key: Key, expected: Mapping[Key, tuple[Floats, SeriesModel]], series: Mapping[Key, pd.Series]
+) -> Floats:
+    """Forecasts of a part, scaled so that the parts of its dimension add up to the total."""
     measure, grain, dimension, _ = key
     own = expected[key][0]
     if dimension == TOTAL:
-        return np.ones(len(own))
-    alike = [values for other, (values, _) in expected.items() if other[:3] == (measure, grain, dimension)]
+        return own
+    alike = [other for other in expected if other[:3] == (measure, grain, dimension)]
     total = next(values for other, (values, _) in expected.items() if other[:3] == (measure, grain, TOTAL))
-    together = np.sum(alike, axis=0)
-    return np.divide(total, together, out=np.zeros(len(own)), where=together > 0)
+    together = np.sum([expected[other][0] for other in alike], axis=0)
+    # Where no part is forecast to sell anything but the total is, their past tells their shares.
+    past = {other: max(0.0, float(series[other].sum())) for other in alike}
+    all_past = sum(past.values())
+    usual = past[key] / all_past if all_past > 0 else 1 / len(alike)
+    return total * np.divide(own, together, out=np.full(len(own), usual), where=together > 0)
 
 
 @dataclass(frozen=True)

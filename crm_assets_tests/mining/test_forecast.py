@@ -160,8 +160,21 @@ def test_parts_add_up_and_intervals_hold_their_forecast(amounts, methods) -> Non
     assert ((found["low"] <= found["forecast"]) & (found["forecast"] <= found["high"])).all()
     sums = found.groupby(["measure", "grain", "dimension", "period"])["forecast"].sum().unstack("dimension")
     parts = sums.loc["revenue", "category"] if len(found[found["dimension"] == "category"]) else sums["total"].head(0)
-    assert np.allclose(parts[parts > 0], sums.loc["revenue", "total"].reindex(parts.index)[parts > 0])
+    assert np.allclose(parts, sums.loc["revenue", "total"].reindex(parts.index))
     assert set(found["dimension"]) <= set(DIMENSIONS)
+
+
+def test_parts_that_sold_nothing_lately_share_the_total_as_before() -> None:
+    days = by_week([(30, 10, 0)] * 3 + [(0, 0, 0)])
+    names = [f"revenue by week: category {name}" for name in "abc"]
+    chosen = {name: SeriesModel(NAIVE, 0.5, 1.0) for name in names}
+    chosen["revenue by week: total"] = SeriesModel(MEAN, 0.5, 1.0)
+    model = ForecastModel("m", {"category": ["a", "b", "c"], "total": ["all"]}, chosen, {})
+    found = forecast_sales(model, days, FIRST, FIRST + timedelta(days=27), HORIZONS)
+    of_series = found[found["grain"] == WEEK].groupby("series")["forecast"].first()
+    # Amounts of a week are sold on each of its days: (40 * 3 + 0) / 4 weeks * 7 days = 210, shared 3 to 1.
+    assert of_series["revenue by week: total"] == pytest.approx(210)
+    assert [of_series[name] for name in names] == pytest.approx([157.5, 52.5, 0])
 
 
 def test_the_order_of_rows_does_not_matter_and_later_days_are_not_seen() -> None:
