@@ -6,9 +6,9 @@ Errors are those of forecasts from earlier origins, each knowing earlier periods
 repeating the last period, or the same one of last year once there are two years (MASE; Hyndman and Koehler, Another look
 at measures of forecast accuracy, 2006). A candidate that is not better than this naive forecast on average is not used.
 Parts are scaled to the total of their dimension by their forecast proportions (Athanasopoulos, Ahmed and Hyndman,
-Hierarchical forecasts for Australian domestic tourism, 2009), which keeps them above zero. Intervals are as wide as the
-champion's errors were in four of five cases (split conformal prediction; Vovk, Gammerman and Shafer, 2005), and carry no
-assumption on the form of errors.
+Hierarchical forecasts for Australian domestic tourism, 2009), which keeps them above zero. Intervals reach as far as
+four of five of the champion's errors did after the worst origin: as in split conformal prediction (Vovk, Gammerman and
+Shafer, 2005), with no assumption on the form of errors, but made for few origins that lie near each other.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,9 @@ ENOUGH = 10
 """Periods without which nothing is estimated but a mean."""
 
 MOST_ORIGINS = 6
+ENOUGH_ORIGINS = 3
+"""Origins from which the reach of errors can be told."""
+
 COVERAGE = 0.8
 FIRST_DAYS = 10
 RESAMPLES = 1_000
@@ -182,7 +185,7 @@ def choose_forecasters(
         "choice": message,
         "known": f"{first_day} to {last}",
         "totals": totals,
-        "interval": f"{COVERAGE:.0%}, as wide as errors from earlier origins were",
+        "interval": f"{COVERAGE:.0%}, as far as errors reached after the worst earlier origin",
         "interval held": None if not held else round(float(np.mean(held)), 3),
         "horizons": dict(horizons),
         "limits": "no campaign, price or holiday to come is known; of one year of data no season can be told",
@@ -291,14 +294,28 @@ def _trial(known: pd.Series, grain: str, names: list[str], horizon: int) -> _Tri
     best = min(names, key=lambda name: (mase[name].mean(), names.index(name)))
     champion = best if mase[best].mean() < mase[names[0]].mean() else names[0]
     absolute = [np.abs(own) for own in errors[champion]]
+    usual = _usual_spread(known)
     # Whether an interval from the other origins holds what happened after one.
     covered = [
-        float(np.mean(own <= np.quantile(np.concatenate(rest), COVERAGE)))
+        float(np.mean(own <= _reach(rest, usual)))
         for number, own in enumerate(absolute)
         if (rest := [other for place, other in enumerate(absolute) if place != number])
     ]
-    width = float(np.quantile(np.concatenate(absolute), COVERAGE))
-    return _Trial(SeriesModel(champion, float(mase[champion].mean()), width), mase, covered)
+    return _Trial(SeriesModel(champion, float(mase[champion].mean()), _reach(absolute, usual)), mase, covered)
+
+
+def _reach(errors: list[Floats], usual: float) -> float:
+    """How far four of five errors reached after the worst origin: origins are few and near, so their mean flatters.
+
+    Not less than the usual spread where there are fewer than `ENOUGH_ORIGINS`.
+    """
+    worst = max(float(np.quantile(own, COVERAGE)) for own in errors)
+    return worst if len(errors) >= ENOUGH_ORIGINS else max(worst, usual)
+
+
+def _usual_spread(known: pd.Series) -> float:
+    """How far four of five periods are from the mean of all."""
+    return float((known - known.mean()).abs().quantile(COVERAGE))
 
 
 def _errors(name: str, known: pd.Series, origin: int, horizon: int, grain: str) -> Floats:

@@ -16,12 +16,10 @@ from ibis import _
 from crm_assets.contracts.layers import DAY
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS
 from crm_assets.mining.cleaning import valid_on
+from crm_assets.mining.rule_tests import FALSE_DISCOVERY_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FALSE_DISCOVERY_RATE = 0.05
-"""Rules with a q-value above it may be chance, and offer nothing."""
 
 RULES_AN_ITEM = 5
 """Rules of each length that offer one item, the most confident: so many bound what is joined for each customer."""
