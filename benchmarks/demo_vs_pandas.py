@@ -33,6 +33,9 @@ TEXT = {"keep_default_na": False, "na_values": [""]}
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 DAY_PARTS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
 TREND_WINDOWS = (30, 90, 180)
+RULE_LEVELS = ("category", "product_type")
+"""Levels of rules that both sides mine; the pipeline mines products and brands besides."""
+
 RECENT_GAPS = (3, 5, 10)
 DAY_SUMS = (
     "orders", "order_days", "lines", "quantity", "amount", "bought_amount", "list_amount", "discount",
@@ -136,7 +139,7 @@ def _prepare(home: Path, times: int) -> None:
         "bags": 1,
         "horizon_days": churn.HORIZON_DAYS,
         "active_days": churn.ACTIVE_DAYS,
-        "minimum_support": dict(cross_sell.MINIMUM_SUPPORT),
+        "minimum_support": {level: cross_sell.MINIMUM_SUPPORT[level] for level in RULE_LEVELS},
         "minimum_confidence": settings.rule_min_confidence,
         "holdout_days": settings.rule_holdout_days,
     }
@@ -782,7 +785,7 @@ def _compare(home: Path) -> None:
             rows.append(
                 (name, *(connection.sql(f"SELECT {figure} FROM {source}{kept}").fetchone()[0] for source in sources))
             )
-        for found in levels:
+        for found in [row for row in levels if row["level"] in RULE_LEVELS]:
             level = found["level"]
             own = f"SELECT count(*), round(sum(lift), 3) FROM marts.cross_sell_rules WHERE level = '{level}'"
             plain = f"SELECT count(*), round(sum(lift), 3) FROM '{home}/pandas/rules_{level}.parquet'"
