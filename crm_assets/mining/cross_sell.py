@@ -60,8 +60,8 @@ def basket_items(transactions: ir.Table, products: ir.Table, level: str, as_of: 
         as_of: last day seen.
 
     Returns:
-        One row per basket and item: basket_id, item, day (the basket's first), amount (paid for the item). Lines without a product or without
-        this level of it are left out.
+        One row per basket and item: basket_id, item, day (the basket's first), amount (paid for the item). Lines
+        without a product or without this level of it are left out.
 
     Raises:
         ValueError: if there is no such level.
