@@ -19,6 +19,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from crm_assets.mining.bg_nbd import PARAMETERS, fit_bg_nbd
+
+# The tests are not installed with the package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from crm_assets_tests.mining.order_processes import drawn_histories
 
 TRUTH = dict(zip(PARAMETERS, (0.6, 35.0, 1.5, 4.0), strict=True))

@@ -24,6 +24,9 @@ from pathlib import Path
 from crm_assets.automation.instance import open_instance
 from crm_assets.runs import Runs
 from crm_assets.settings import load_settings, write_settings
+
+# The tests are not installed with the package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from crm_assets_tests import shop
 
 SKIPPED = {("quality", "landed_files"), ("quality", "delivered_files")}
