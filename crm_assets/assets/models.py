@@ -19,7 +19,7 @@ from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.segments import RFM_CUTS
 from crm_assets.lake.layout import Lake
-from crm_assets.lake.models import CARD_FILE, StoredModel, read_model
+from crm_assets.lake.models import CARD_FILE, StoredModel, read_cards, read_model
 from crm_assets.mining.as_of_days import alike_neighbours, union
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_cuts as fit_rfm_cuts
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
     from crm_assets.mining.churn import ChurnModel
     from crm_assets.mining.churn_terms import ChurnTerms
+
+CHURN_MODEL = "churn_model"
+TRAINED_CHURN = dg.AssetDep(["models", CHURN_MODEL])
+"""For assets that read what the cards of churn models say."""
 
 CUSTOMER_DAYS_BEFORE = dg.AssetIn(["profile", "customer_days"], partition_mapping=BEFORE_THE_MONTH)
 
@@ -61,7 +65,7 @@ def rfm_cuts(
 
 
 @dg.multi_asset(
-    name="churn_model",
+    name=CHURN_MODEL,
     ins={
         "training_features": dg.AssetIn(["features", TRAINING_FEATURES.name], partition_mapping=UP_TO_THE_MONTH),
         "customer_days": CUSTOMER_DAYS_BEFORE,
@@ -69,7 +73,7 @@ def rfm_cuts(
     },
     outs={
         "model": dg.AssetOut(
-            key=["models", "churn_model"],
+            key=["models", CHURN_MODEL],
             io_manager_key="model_io_manager",
             description="Who places no order within the horizon: the champion of the month and its card.",
         ),
@@ -144,10 +148,18 @@ def terms_by_month(
 def terms_of_days(
     rows: ir.Table, customer_days: ir.Table, persons: Persons, settings: Settings
 ) -> "dict[date, ChurnTerms]":
-    """What counted as churn for the model that scored, for each as_of day of a table."""
+    """What counted as churn for the model that scored, for each as_of day of a table.
+
+    Cards say so. Only models stored without are told from the gaps again, which late rows may have changed since.
+    """
+    from crm_assets.mining.churn_terms import ChurnTerms
+
     as_of_days = rows.select("as_of").distinct().order_by("as_of").to_pyarrow()["as_of"].to_pylist()
-    of_month = terms_by_month(customer_days, persons, map(month_of, as_of_days), settings)
-    return {day: of_month[month_of(day)] for day in as_of_days}
+    said = {month: ChurnTerms.of_card(card) for month, card in read_cards(settings.models, CHURN_MODEL).items()}
+    of_day = {day: said.get(month_of(day).isoformat()) for day in as_of_days}
+    silent = {month_of(day) for day, terms in of_day.items() if terms is None}
+    derived = terms_by_month(customer_days, persons, silent, settings)
+    return {day: terms or derived[month_of(day)] for day, terms in of_day.items()}
 
 
 def saying_who(
@@ -182,7 +194,7 @@ def _previous(models: Mapping[str, StoredModel], month: date, settings: Settings
     from crm_assets.mining.churn import ChurnModel
 
     before = (month - timedelta(days=1)).replace(day=1).isoformat()
-    folder = settings.models / "churn_model" / before
+    folder = settings.models / CHURN_MODEL / before
     stored = models.get(before) or (read_model(folder) if (folder / CARD_FILE).exists() else None)
     return ChurnModel.from_document(stored.document) if stored is not None and stored.document else None
 

@@ -7,7 +7,7 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.assets.models import terms_of_days
+from crm_assets.assets.models import TRAINED_CHURN, terms_of_days
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
 from crm_assets.mining.persons import Persons
@@ -21,6 +21,7 @@ from crm_assets.settings import Settings
         "customer_days": dg.AssetIn(["profile", "customer_days"]),
         "identity_members": MEMBERS,
     },
+    deps=[TRAINED_CHURN],
     description=CHURN_PERFORMANCE.description,
 )
 def churn_performance(

@@ -8,7 +8,7 @@ import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.assets.models import terms_of_days
+from crm_assets.assets.models import TRAINED_CHURN, terms_of_days
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import CHURN_SCORES
@@ -59,6 +59,7 @@ def retention_queue(
         "customer_days": dg.AssetIn(["profile", "customer_days"]),
         "identity_members": MEMBERS,
     },
+    deps=[TRAINED_CHURN],
     description=RETENTION_OUTCOMES.description,
 )
 def retention_outcomes(

@@ -88,6 +88,12 @@ def read_json_models(folder: Path) -> dict[str, StoredModel]:
     return found
 
 
+def read_cards(root: Path, name: str) -> dict[str, dict[str, Any]]:
+    """The card of every month, which costs no reading of models."""
+    months = sorted(trained_months(root, name))
+    return {month: json.loads((root / name / month / CARD_FILE).read_text("utf-8")) for month in months}
+
+
 def trained_months(root: Path, name: str) -> set[str]:
     """Months for which a model was trained, or was found to lack what it needs."""
     return {path.parent.name for path in (root / name).glob(f"*/{CARD_FILE}")}

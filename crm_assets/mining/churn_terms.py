@@ -4,8 +4,10 @@ Belongs here: the two lengths, as set or from the data's own gaps between orders
 the stages of customers (`lifecycle.py`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import ibis.expr.types as ir
 
@@ -27,6 +29,24 @@ class ChurnTerms:
     horizon_days: int = HORIZON_DAYS
     active_days: int = ACTIVE_DAYS
     why: str = field(default="", compare=False)
+
+    def on_card(self) -> dict[str, Any]:
+        """What a model's card says of them, so that its scores are judged by what it meant."""
+        return {
+            "definition": f"no order in {self.horizon_days} days, among customers who ordered in the {self.active_days} "
+            "days before",
+            "horizon": f"{self.horizon_days} days: {self.why}",
+            "horizon_days": self.horizon_days,
+            "active_days": self.active_days,
+        }
+
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any]) -> "ChurnTerms | None":
+        """The terms that a model was trained with; None where its card does not say."""
+        horizon_days, active_days = card.get("horizon_days"), card.get("active_days")
+        if horizon_days is None or active_days is None:
+            return None
+        return cls(int(horizon_days), int(active_days), "as its card says")
 
 
 DEFAULT_TERMS = ChurnTerms(why="the default")

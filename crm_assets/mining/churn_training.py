@@ -127,9 +127,7 @@ def train_churn(
         card={
             "model": _MODEL,
             "trained_for": month,
-            "definition": f"no order in {horizon_days} days, among customers who ordered in the {terms.active_days} days "
-            "before",
-            "horizon": f"{horizon_days} days: {terms.why}",
+            **terms.on_card(),
             **card_of(problem, choice, seed, screening_rows),
             "grade": grade(outcome[choice.judged], choice.chance, recency, horizon_days).card(),
             "limits": "Ranks customers by likelihood; says nothing of what would keep them. No demographics are used.",
