@@ -164,6 +164,7 @@ CAMPAIGN_CONTACTS = Table(
         Column("is_control", "boolean", "Held out as control: selected, but not contacted."),
         Column("responded_at", "timestamp", "First response, UTC; null while there is none.", minimum=EARLIEST),
         Column("response_value", MONEY, "Value of the response, workspace currency."),
+        Column("attributes", "string", "What else was known when the contact was decided on, a JSON object."),
     ),
 )
 
