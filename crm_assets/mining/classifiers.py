@@ -74,7 +74,14 @@ _PATH_STEPS = 8
 Floats = NDArray[np.float64]
 
 
-def fit(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int, threads: int = 1) -> dict[str, Any]:
+def fit(
+    name: str,
+    inputs: pd.DataFrame,
+    outcome: Floats,
+    seed: int,
+    threads: int = 1,
+    weights: Floats | None = None,
+) -> dict[str, Any]:
     """Fit one learner.
 
     Args:
@@ -83,23 +90,36 @@ def fit(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int, threads: in
         outcome: 0 or 1 per row; both occur.
         seed: of whatever is drawn.
         threads: for trees; the result does not depend on it.
+        weights: how much each row counts; the network takes none.
 
     Returns:
         What it learnt as plain numbers and text.
+
+    Raises:
+        ValueError: weights for the network.
     """
     seen = visible(inputs)
     if name == BLEND:
-        return blended({part: fit(part, seen, outcome, seed, threads) for part in BLENDED})
+        return blended({part: fit(part, seen, outcome, seed, threads, weights) for part in BLENDED})
     if name in _TREES:
         # LightGBM's averaged trees give their sum where it gives raw scores.
         share = 1 / _TREES[name]["rounds"] if _TREES[name].get("boosting") == "rf" else 1.0
-        return {"boosters": _fit_trees(_TREES[name], seen, outcome, seed, threads), "share": share}
-    return _fit_linear(name, seen, outcome, seed)
+        return {"boosters": _fit_trees(_TREES[name], seen, outcome, seed, threads, weights), "share": share}
+    return _fit_linear(name, seen, outcome, seed, weights)
 
 
 def blended(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The mean of the log-odds of learners that are fitted already."""
     return {"parts": {name: dict(parts[name]) for name in BLENDED}}
+
+
+def levelled(learnt: Mapping[str, Any], column: str, inputs: pd.DataFrame) -> dict[str, Any]:
+    """A learner's log-odds on top of a column of log-odds that hold for everyone at the time.
+
+    Learners have seen past levels only, and trees cannot go beyond what they saw; what tells rows apart drifts less. The
+    learner's own level, the mean over the `inputs` it learnt from, is taken away.
+    """
+    return {"level": column, "learnt": dict(learnt), "centre": float(raw_scores(learnt, inputs).mean())}
 
 
 def rule(column: str, sign: int) -> dict[str, Any]:
@@ -134,6 +154,9 @@ def raw_scores(estimator: Mapping[str, Any], inputs: pd.DataFrame, threads: int 
     """Uncalibrated scores of each row, higher for likelier; the unit is the candidate's own."""
     if "column" in estimator:
         return np.asarray(inputs[estimator["column"]].to_numpy() * estimator["sign"])
+    if "level" in estimator:
+        beyond = raw_scores(estimator["learnt"], inputs, threads) - estimator["centre"]
+        return np.asarray(beyond + inputs[estimator["level"]].to_numpy())
     if "bg_nbd" in estimator:
         return _fewest_orders(estimator, inputs)
     if "parts" in estimator:
@@ -159,6 +182,8 @@ def contributions(
     what putting the column back to its typical value would take away.
     """
     seen = visible(inputs)
+    if "level" in estimator:
+        return contributions(estimator["learnt"], inputs, typical, threads)
     if "parts" in estimator:
         parts = [contributions(part, inputs, typical, threads) for part in estimator["parts"].values()]
         return np.asarray(np.mean(parts, axis=0))
@@ -180,6 +205,8 @@ def contributions(
 
 def importance(estimator: Mapping[str, Any]) -> dict[str, float]:
     """What trees look at: total gain by column. Empty for everything else."""
+    if "level" in estimator:
+        return importance(estimator["learnt"])
     if "parts" in estimator:
         return importance(estimator["parts"]["lightgbm"])
     if "boosters" not in estimator:
@@ -199,7 +226,12 @@ def _standardised(estimator: Mapping[str, Any], inputs: pd.DataFrame) -> Floats:
 
 
 def _fit_trees(
-    settings: Mapping[str, Any], inputs: pd.DataFrame, outcome: Floats, seed: int, threads: int
+    settings: Mapping[str, Any],
+    inputs: pd.DataFrame,
+    outcome: Floats,
+    seed: int,
+    threads: int,
+    weights: Floats | None,
 ) -> list[str]:
     import lightgbm
 
@@ -208,19 +240,21 @@ def _fit_trees(
     smallest = min(settings["min_child_samples"], max(5, len(inputs) // 50))
     count = useful_threads(len(inputs), threads)
     grown = {**settings, "min_child_samples": smallest, "num_threads": count, "seed": seed}
-    data = lightgbm.Dataset(inputs, outcome, params=grown)
+    data = lightgbm.Dataset(inputs, outcome, weight=weights, params=grown)
     text = lightgbm.train(grown, data, num_boost_round=rounds).model_to_string()
     # A model's text names the threads it was trained with, which are no part of it.
     return [text.replace(f"[num_threads: {count}]", "[num_threads: 0]")]
 
 
-def _fit_linear(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int) -> dict[str, Any]:
+def _fit_linear(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int, weights: Floats | None) -> dict[str, Any]:
     """Fit a linear model or the network on standardised features."""
     logs = signed_log(inputs.to_numpy())
     scale = fit_scale(logs)
     values = standardised(scale, logs)
     with one_algebra_thread():
         if name == "neural_network":
+            if weights is not None:
+                raise ValueError("the neural network takes no weights of rows")
             return {**scale, **_fit_network(values, outcome, seed)}
         if name == "linear_svm":
             from sklearn.svm import LinearSVC
@@ -230,7 +264,7 @@ def _fit_linear(name: str, inputs: pd.DataFrame, outcome: Floats, seed: int) -> 
             from sklearn.linear_model import LogisticRegression
 
             model = LogisticRegression(C=_STRENGTHS[name], max_iter=500)
-        model.fit(values, outcome)
+        model.fit(values, outcome, sample_weight=weights)
     return {**scale, "coefficients": model.coef_[0].tolist(), "intercept": float(model.intercept_[0])}
 
 

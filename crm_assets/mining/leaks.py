@@ -47,10 +47,10 @@ def leaking_features(inputs: pd.DataFrame, outcome: ArrayLike) -> dict[str, floa
     return {name: float(auc) for name, auc in zip(inputs.columns, best, strict=True) if auc >= LEAK_AUC}
 
 
-def leak_message(leaks: dict[str, float]) -> str:
-    """What is wrong and what to do, in one line."""
+def leak_message(leaks: dict[str, float], what: str = "who leaves") -> str:
+    """What is wrong and what to do, in one line; `what` is what a feature tells."""
     named = ", ".join(f"{name} (AUC {auc:.3f})" for name, auc in sorted(leaks.items(), key=lambda item: -item[1]))
     return (
-        f"stopped: {named} alone tells who leaves, so it was written after the fact; "
+        f"stopped: {named} alone tells {what}, so it was written after the fact; "
         "leave it out of the mapping or take its value as of the day"
     )

@@ -19,10 +19,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.mining.calibration import calibration, cross_calibrated
-from crm_assets.mining.classifiers import BLEND, BLENDED, LEARNERS, ORDER_PROCESS, blended, fit, raw_scores
+from crm_assets.mining.classifiers import (
+    BLEND,
+    BLENDED,
+    LEARNERS,
+    ORDER_PROCESS,
+    blended,
+    fit,
+    levelled,
+    raw_scores,
+)
 from crm_assets.mining.model_folds import (
     Estimator,
     Floats,
@@ -38,7 +48,10 @@ from crm_assets.mining.threads import one_algebra_thread
 LEADERBOARD_COLUMNS = tuple(MODEL_LEADERBOARD.by_name)
 
 FOLD_METRICS = ("mean_auc", "folds")
-"""Mean AUC over all folds, of those who went on to them, and how many folds a candidate was judged on."""
+"""Mean AUC over all folds, of those who went on to them, and how many folds a candidate was judged on.
+
+Where a problem has a level, rows are ranked against the rows of their day.
+"""
 
 _FROM_ALL_ROWS = (*BLENDED, BLEND)
 """What learns from all rows at once: it gains most from them and mostly wins."""
@@ -109,7 +122,7 @@ def choose(problem: Problem, seed: int, threads: int, screening_rows: int) -> Ch
     # The order of a sum over several threads would change the last digits, so the threads are the pool's.
     with one_algebra_thread(), ThreadPoolExecutor(threads) as pool:
         trial = _Trial(problem, folds, seed, pool, screening_rows)
-        finalists = trial.screen(LEARNERS if folds[0].can_teach else ())
+        finalists = trial.screen([name for name in LEARNERS if name in problem.preference and folds[0].can_teach])
         champion, message = trial.finish(finalists)
         estimator = trial.promote(champion)
     raw, judged = trial.raw[champion, 0], trial.judged[0]
@@ -230,7 +243,9 @@ class _Trial:
         return any(int(train.sum()) > self.most for train, _ in self.folds[0].parts)
 
     def _fitted(self, name: str, rows: Mask) -> Estimator:
-        return fit(name, self.problem.inputs[rows], self.problem.outcome[rows], self.seed, 1)
+        inputs = self.problem.inputs[rows]
+        learnt = fit(name, inputs, self.problem.outcome[rows], self.seed, 1)
+        return levelled(learnt, self.problem.level, inputs) if self.problem.level else learnt
 
     def _fixed(self, name: str, day: date) -> Estimator | None:
         """What learns from no outcome: the rule, and the order process as of a day."""
@@ -249,14 +264,17 @@ class _Trial:
 
     def _average(self, name: str) -> bool:
         """Take the mean AUC over all folds; whether there is one."""
-        aucs, resampled = [self.figures[name]["auc"]], [self.resampled[name]["auc"]]
-        for number in range(1, len(self.folds)):
+        aucs, resampled = [], []
+        for number, weights in enumerate(self.weights):
             raw = self.raw.get((name, number))
             if raw is None:
                 return False
             outcome = self.problem.outcome[self.judged[number]]
-            aucs.append(float(evaluate(outcome, raw, only="auc")["auc"][0]))
-            resampled.append(evaluate(outcome, raw, self.weights[number], only="auc")["auc"])
+            scores = self.chance[name] if number == 0 else raw
+            if self.problem.level:
+                scores = _beyond_the_day(raw, self.problem.days[self.judged[number]])
+            aucs.append(float(evaluate(outcome, scores, only="auc")["auc"][0]))
+            resampled.append(evaluate(outcome, scores, weights, only="auc")["auc"])
         self.figures[name] |= {"mean_auc": float(np.mean(aucs)), "folds": float(len(aucs))}
         self.resampled[name]["mean_auc"] = np.mean(resampled, axis=0)
         return True
@@ -267,6 +285,13 @@ class _Trial:
             if interval(self.resampled[best][metric] - self.resampled[name][metric])[0] <= 0:
                 return name
         return best
+
+
+def _beyond_the_day(raw: Floats, days: NDArray[Any]) -> Floats:
+    """Scores less the mean of their day: a level moves everyone alike, and who is chosen is chosen on a day."""
+    codes = np.unique(days, return_inverse=True)[1]
+    # Rounded, so that rows alike on a day stay alike.
+    return np.asarray(np.round(raw - (np.bincount(codes, raw) / np.bincount(codes))[codes], 9))
 
 
 def _parts(name: str) -> Sequence[str]:

@@ -45,6 +45,10 @@ class Problem:
         order_process: The fitted order process as of a day, where there is one.
         one_snapshot: Folds of customers may stand in for folds in time.
         preference: Candidates, the one that is kept between equals first.
+        level: Column with the log-odds that hold for everyone at the time, to which learners add what tells rows apart;
+            folds then compare how candidates rank the rows of a day.
+        waves: First day of the days that are held out together with each row's, `datetime64[D]`; each day alone if None.
+        held_out_waves: Most waves that a fold holds out.
     """
 
     inputs: pd.DataFrame
@@ -57,6 +61,14 @@ class Problem:
     order_process: Callable[[date], Estimator | None] = lambda day: None
     one_snapshot: bool = False
     preference: tuple[str, ...] = LEARNERS
+    level: str | None = None
+    waves: NDArray[Any] | None = None
+    held_out_waves: int = HELD_OUT_DAYS
+
+    @property
+    def marks(self) -> NDArray[Any]:
+        """The days by which rows are held out."""
+        return self.days if self.waves is None else self.waves
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ def rolling_folds(problem: Problem) -> tuple[list[Fold], str]:
         No fold where too few rows of either outcome can be held out. One fold without rows to learn from where no label
         had ended before it.
     """
-    days, outcome = problem.days, problem.outcome
+    days, outcome = problem.marks, problem.outcome
     distinct = np.unique(days)
     folds: list[Fold] = []
     end = len(distinct)
@@ -102,10 +114,10 @@ def rolling_folds(problem: Problem) -> tuple[list[Fold], str]:
         return folds, ""
     if problem.one_snapshot and (few := _too_few(outcome, 2 * LEAST_OUTCOMES)) == "":
         return [_folds_of_customers(problem)], ""
-    for count in range(min(HELD_OUT_DAYS, len(distinct)), 0, -1):
+    for count in range(min(problem.held_out_waves, len(distinct)), 0, -1):
         held_out = days >= distinct[-count]
         if len(distinct) > 1 and not (few := _too_few(outcome[held_out])):
-            known = days < distinct[-count] - np.timedelta64(problem.horizon_days)
+            known = problem.days < distinct[-count] - np.timedelta64(problem.horizon_days)
             needs = _too_few(outcome[known])
             fold = Fold(((np.zeros(len(days), dtype=bool), held_out),), tuple(map(str, distinct[-count:])))
             return [fold], f"learners need rows whose outcome was known before the held-out days: {needs}"
@@ -115,10 +127,10 @@ def rolling_folds(problem: Problem) -> tuple[list[Fold], str]:
 
 def _newest_fold(problem: Problem, distinct: NDArray[Any]) -> tuple[Fold | None, int]:
     """The fold that holds out the last of some days, and where its first held-out day stands among them."""
-    known = problem.days <= distinct[-1]
-    for count in range(min(HELD_OUT_DAYS, len(distinct)), 0, -1):
+    known = problem.marks <= distinct[-1]
+    for count in range(min(problem.held_out_waves, len(distinct)), 0, -1):
         first = distinct[-count]
-        held_out = known & (problem.days >= first)
+        held_out = known & (problem.marks >= first)
         train = problem.days < first - np.timedelta64(problem.horizon_days)
         if not _too_few(problem.outcome[train]) and not _too_few(problem.outcome[held_out]):
             return Fold(((train, held_out),), tuple(map(str, distinct[-count:]))), len(distinct) - count

@@ -1,11 +1,12 @@
-"""Contracts as numbers: plans, demographics and the attributes a source brings, whatever they are called.
+"""Contracts and contacts as numbers: demographics and the attributes a source brings, whatever they are called.
 
-Belongs here: encoding, and putting columns into words. Not here: the model (`subscription_churn.py`).
+Belongs here: encoding, and putting columns into words. Not here: the models (`subscription_churn.py`,
+`response_training.py`).
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,21 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """How contracts become columns of numbers.
+    """How rows become columns of numbers.
 
     Attributes:
         columns: Name of each column.
         sources: The field each is made from.
         values: The value a column stands for; None for numbers.
+        numbers: Columns of the rows that are counted.
+        categories: Columns of the rows that are named; the keys of `attributes` come on top.
     """
 
     columns: list[str]
     sources: list[str]
     values: list[str | None]
+    numbers: list[str] = field(default_factory=lambda: list(NUMBERS))
+    categories: list[str] = field(default_factory=lambda: list(CATEGORIES))
 
     def to_document(self) -> dict[str, Any]:
         """As plain values."""
@@ -62,15 +67,23 @@ class Encoding:
         return words(self.sources[place]) + (f" is {value or 'missing'}" if value is not None else "")
 
 
-def fit_encoding(rows: pd.DataFrame) -> Encoding:
-    """Columns for what differs between contracts; values that fewer than 20 have count as other."""
-    fields = _fields(rows)
+def fit_encoding(
+    rows: pd.DataFrame, numbers: Sequence[str] = NUMBERS, categories: Sequence[str] = CATEGORIES
+) -> Encoding:
+    """Columns for what differs between rows; values that fewer than 20 have count as other.
+
+    Args:
+        rows: the columns of numbers and categories, and `attributes`.
+        numbers: columns that are counted.
+        categories: columns that are named.
+    """
+    fields = _fields(rows, numbers, categories)
     found: list[tuple[str, str, str | None]] = []
-    for name in sorted(fields, key=lambda field: (field not in NUMBERS, field)):
+    for name in sorted(fields, key=lambda field: (field not in numbers, field)):
         column = fields[name]
         if column.dtype == np.float64:
             if column.nunique(dropna=False) > 1:
-                found.append((name if name in NUMBERS else "", name, None))
+                found.append((name if name in numbers else "", name, None))
             continue
         counts = column.value_counts()
         common = [
@@ -80,12 +93,13 @@ def fit_encoding(rows: pd.DataFrame) -> Encoding:
             found += [("", name, value) for value in common[:_MOST_VALUES]]
     # Names of fields are the source's own, which not every learner takes as names of columns.
     names = [name or f"x{number}" for number, (name, _, _) in enumerate(found)]
-    return Encoding(names, [source for _, source, _ in found], [value for _, _, value in found])
+    sources, values = [source for _, source, _ in found], [value for _, _, value in found]
+    return Encoding(names, sources, values, list(numbers), list(categories))
 
 
 def encode(rows: pd.DataFrame, encoding: Encoding) -> pd.DataFrame:
     """The rows as float64 columns; fields that the rows lack are null, or missing."""
-    fields = _fields(rows)
+    fields = _fields(rows, encoding.numbers, encoding.categories)
     columns = {}
     for name, source, value in zip(encoding.columns, encoding.sources, encoding.values, strict=True):
         field = fields.get(source)
@@ -161,10 +175,10 @@ def _number(field: str, value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
 
-def _fields(rows: pd.DataFrame) -> dict[str, pd.Series]:
+def _fields(rows: pd.DataFrame, numbers: Sequence[str], categories: Sequence[str]) -> dict[str, pd.Series]:
     """Every field as float64 or as text, attributes taken apart."""
-    fields = {name: pd.to_numeric(rows[name]).astype("float64") for name in NUMBERS}
-    named = {name: rows[name] for name in CATEGORIES}
+    fields = {name: pd.to_numeric(rows[name]).astype("float64") for name in numbers}
+    named = {name: rows[name] for name in categories}
     attributes = [_attributes(text) for text in rows["attributes"]]
     for key in sorted({key for found in attributes for key in found}):
         values = pd.Series([found.get(key) for found in attributes], index=rows.index, dtype=object)
