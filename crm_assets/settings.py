@@ -92,6 +92,18 @@ class Settings(BaseSettings):
     offer_contact_cost: float = Field(0.01, ge=0, description="What sending an offer costs, workspace currency.")
     contact_capacity: int | None = Field(None, ge=1, description="Most customers for whom a next best action is named.")
     contact_gap_days: int = Field(7, ge=0, description="Days after a campaign's contact in which nobody is contacted.")
+    response_horizon_days: int = Field(
+        30, ge=1, description="Days after a contact in which a response counts; fewer where nearly all come sooner."
+    )
+    response_contact_cost: float = Field(1.0, ge=0, description="What a campaign's contact costs, workspace currency.")
+    response_value: float | None = Field(
+        None, ge=0, description="Profit of a response; the mean value of past responses times the margin when absent."
+    )
+    response_margin: float = Field(0.25, gt=0, le=1, description="Share of the value of a response that is profit.")
+    response_budget: float | None = Field(
+        None, ge=0, description="Most to spend on the contacts of a kind of campaign; no limit when absent."
+    )
+    response_least_profit: float = Field(0.0, ge=0, description="Least profit expected of a contact that is made.")
     forecast_weeks: int = Field(13, ge=1, description="Weeks that sales are forecast for.")
     forecast_months: int = Field(3, ge=1, description="Months that sales are forecast for.")
     forecast_parts: int = Field(

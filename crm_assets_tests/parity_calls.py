@@ -22,6 +22,7 @@ from crm_assets.mining.behaviour_cohorts import cohorts
 from crm_assets.mining.behaviour_repeats import order_gaps, repeat_curves
 from crm_assets.mining.behaviour_sales import newest_categories, sales
 from crm_assets.mining.campaign_effects import Window, campaign_customers, measurable
+from crm_assets.mining.campaign_responses import campaign_response_sums
 from crm_assets.mining.category_features import category_features
 from crm_assets.mining.churn import churn_labels, order_histories
 from crm_assets.mining.churn_performance import realised_outcomes
@@ -59,6 +60,16 @@ from crm_assets.mining.product_purchases import (
     sales_of_segments,
 )
 from crm_assets.mining.purchases import next_orders
+from crm_assets.mining.response import ResponsePolicy, ranked_responses
+from crm_assets.mining.response_cases import (
+    campaign_cases,
+    contacted_rows,
+    delay_days,
+    kind_contacts,
+    known_of,
+    response_rates,
+    scored_rows,
+)
 from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
@@ -127,6 +138,7 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "described": lambda t: described_customers(t("segments"), t("dimensions"), of_last_day(t), last_stages(t)),
     "strata": lambda t: with_strata(t("segments"), ["value_tier", "cluster_name"]),
     "lines": lambda t: purchases(t("clean_transactions"), LAST_DAY),
+    "cases": lambda t: campaign_cases(t("clean_contacts"), t("clean_campaigns"), LAST_DAY),
     "groups": lambda t: customer_segments_of(valid_on(t("clean_customers"), LAST_DAY)),
     "history": lambda t: purchase_history(t("lines"), LAST_DAY),
     "cross_sell_rules": lambda t: ibis.memtable(
@@ -156,6 +168,10 @@ def of_last_day(t: Read) -> ir.Table:
 
 def last_stages(t: Read) -> ir.Table:
     return t("stages").filter(ibis._.as_of == LAST_DAY)
+
+
+def known_of_contacts(t: Read) -> tuple[ir.Table, ...]:
+    return t("cases"), t("customer_days"), t("clean_customers"), t("clean_interactions")
 
 
 def hold(table: ir.Table) -> ir.Table:
@@ -338,6 +354,7 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         rows for _, rows in Persons.of(t("members")).customer_days_of(t("customer_days"), MONTH_ENDS)
     ),
     Persons.contacts: lambda t: iter([Persons.of(t("members")).contacts(t("clean_contacts"), LAST_DAY)]),
+    Persons.founders: lambda t: iter([Persons.of(t("members")).founders(t("clean_customers"), LAST_DAY)]),
     Persons.customers: lambda t: iter(
         [Persons.of(t("members")).customers(t("clean_customers"), t("validated_customers"), [LAST_DAY], ["web"])]
     ),
@@ -414,6 +431,32 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     basket_lines: lambda t: iter([basket_lines(t("lines"), LAST_DAY, most) for most in (5, 4_000)]),
     later_purchases: lambda t: iter([later_purchases(t("lines"), date(2024, 4, 30), 30)]),
     known_customers: lambda t: iter([known_customers(t("groups"), t("history"), t("groups"))]),
+    campaign_cases: lambda t: iter(
+        [campaign_cases(t("clean_contacts"), t("clean_campaigns"), day) for day in MONTH_ENDS]
+    ),
+    campaign_response_sums: lambda t: iter([campaign_response_sums(t("cases"))]),
+    response_rates: lambda t: iter([response_rates(t("cases"), days) for days in (30, 120)]),
+    delay_days: lambda t: iter([t("cases").mutate(delay=delay_days(t("cases")))]),
+    contacted_rows: lambda t: iter(
+        [contacted_rows(*known_of_contacts(t), t("cases").filter(ibis._.day > date(2024, 3, 1)))]
+    ),
+    scored_rows: lambda t: iter([scored_rows(*known_of_contacts(t), ["e-mail 邮件", "other"], LAST_DAY)]),
+    known_of: lambda t: iter(
+        [known_of(t("cases").select("customer_id", as_of="day").distinct(), *known_of_contacts(t))]
+    ),
+    kind_contacts: lambda t: iter(
+        [
+            kind_contacts(
+                t("cases").select("campaign_kind", "customer_id", as_of=ibis.literal(LAST_DAY)).distinct(), t("cases")
+            )
+        ]
+    ),
+    ranked_responses: lambda t: iter(
+        [
+            ranked_responses(t("responses"), ResponsePolicy(0.3, None, 1.0, budget, least))
+            for budget, least in ((None, 0.0), (2.1, 0.5))
+        ]
+    ),
     retention_queue: lambda t: iter(
         [
             retention_queue(t("scores"), t("values"), policy)

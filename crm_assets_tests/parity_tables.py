@@ -12,10 +12,19 @@ from typing import Any
 import pyarrow as pa
 
 from crm_assets.contracts import layers
-from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, SUBSCRIPTIONS, TRANSACTIONS
+from crm_assets.contracts.canonical import (
+    CAMPAIGN_CONTACTS,
+    CAMPAIGNS,
+    CUSTOMERS,
+    INTERACTIONS,
+    PRODUCTS,
+    SUBSCRIPTIONS,
+    TRANSACTIONS,
+)
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.identity import IDENTITY_MEMBERS
 from crm_assets.contracts.model import Table
+from crm_assets.mining.response import SCORED as SCORED_RESPONSES
 
 FIRST_DAY = date(2024, 1, 1)
 LAST_DAY = date(2024, 6, 30)
@@ -63,6 +72,9 @@ class Tables:
             "members": _table(IDENTITY_MEMBERS, self._members()),
             "scores": _table(layers.by_partition(CHURN_SCORES), self._scores()),
             "values": self._values(),
+            "clean_campaigns": _table(layers.clean(CAMPAIGNS), self._campaigns()),
+            "clean_interactions": _table(layers.clean(INTERACTIONS), self._interactions()),
+            "responses": self._responses(),
             "clean_subscriptions": _table(layers.clean(SUBSCRIPTIONS), self._subscriptions()),
             "clusters": pa.table({"customer_id": ["c1", "c3", "nobody"], "cluster_name": ["a", "b", "c"]}),
             "full": pa.table({"_source": ["crm"], "_export_date": pa.array([EXPORTS[1]])}),
@@ -139,6 +151,36 @@ class Tables:
             found.append(row)
         return found
 
+    def _campaigns(self) -> list[dict[str, Any]]:
+        """One campaign changed its kind, another is not on file."""
+        early, later = date(1990, 1, 1), date(2024, 3, 1)
+        kinds = [("mail", early, later), ("e-mail 邮件", later, None)]
+        return [
+            {"campaign_id": "m0", "kind": kind, "valid_from": since, "valid_to": until} for kind, since, until in kinds
+        ]
+
+    def _interactions(self) -> list[dict[str, Any]]:
+        """Drawn apart from everything else, so that the other tables stay as they were."""
+        chance, found = random.Random(13), []
+        for number in range(200):
+            at = datetime(2024, 1, 1) + timedelta(days=chance.randrange(DAYS), seconds=chance.randrange(86_400))
+            row = {"interaction_id": f"i{number}", "customer_id": f"c{chance.randrange(30)}", "occurred_at": at}
+            kind = chance.choice(["view", "open", "call"])
+            found.append(row | {"kind": kind, "is_outlier": False, "day": at.date()})
+        return found
+
+    def _responses(self) -> pa.Table:
+        """Scores of persons, some alike."""
+        names = [name for name in SCORED_RESPONSES.names if name not in ("uplift_group", "expected_profit")]
+        rows = [
+            (SCORED[number % 2], "mail", f"c{number}", number % 9 / 9, None, number % 7 == 0, "m", number % 9 / 9)
+            for number in range(CUSTOMER_COUNT)
+        ]
+        profits = [None if number % 4 == 0 else number % 9 - 3.5 for number in range(CUSTOMER_COUNT)]
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+        columns |= {"uplift_group": [None] * CUSTOMER_COUNT, "expected_profit": profits}
+        return pa.table({name: columns[name] for name in SCORED_RESPONSES.names}, schema=SCORED_RESPONSES.to_pyarrow())
+
     def _person(self, number: int) -> dict[str, Any]:
         chance = self._chance
         row = {
@@ -178,6 +220,7 @@ class Tables:
                     "is_control": chance.choice([None, True, False]),
                     "responded_at": chance.choice([None, datetime(2024, 5, 31, 1), datetime(2024, 6, 29)]),
                     "response_value": chance.choice([None, Decimal("0.0001")]),
+                    "attributes": None if number % 3 else f'{{"价": {number}}}',
                     "is_outlier": False,
                     "day": day,
                 }

@@ -34,6 +34,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["quality", "segment_migration"],
     ["quality", "leaderboard_recommendations"],
     ["quality", "leaderboard_forecast"],
+    ["quality", "leaderboard_response"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],

@@ -27,6 +27,7 @@ CHECKED_BESIDES = (
     ("quality", "leaderboard_purchases"),
     ("quality", "leaderboard_recommendations"),
     ("quality", "leaderboard_forecast"),
+    ("quality", "leaderboard_response"),
     ("quality", CHURN_PERFORMANCE.name),
     ("quality", DRIFT.name),
 )

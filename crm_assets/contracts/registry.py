@@ -2,7 +2,8 @@
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
 `segments.py`, `segmentation.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`,
-`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `forecast.py`, `identity.py`).
+`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `response.py`, `forecast.py`,
+`identity.py`).
 """
 
 from functools import cache
@@ -28,6 +29,7 @@ from crm_assets.contracts.model import Table
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
+from crm_assets.contracts.response import CAMPAIGN_RESPONSES, RESPONSE_SCORES
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segmentation import SEGMENTATION_TABLES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS, SEGMENT_MIGRATION, SEGMENT_STABILITY
@@ -84,6 +86,8 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(BEHAVIOUR_DRIVERS)),
     ("marts", layers.by_partition(RECOMMENDATIONS)),
     ("marts", layers.by_partition(SALES_FORECAST)),
+    ("marts", layers.by_partition(RESPONSE_SCORES)),
+    ("marts", CAMPAIGN_RESPONSES),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     (
@@ -95,6 +99,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.monthly(SEGMENT_MIGRATION, SEGMENT_MIGRATION.name, SEGMENT_MIGRATION.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_recommendations", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_forecast", MODEL_LEADERBOARD.description)),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_response", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),

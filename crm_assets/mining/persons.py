@@ -111,6 +111,11 @@ class Persons:
         )
         return first.cast({"responded_at": contacts.responded_at.type()})
 
+    def founders(self, customers: ir.Table, day: date) -> ir.Table:
+        """Versions of the records that the persons of a day are named after; the versions hold on their own days."""
+        others = self.stand_on(day)
+        return customers if others is None else customers.anti_join(others, _CUSTOMER)
+
     def customers(
         self, customers: ir.Table, deliveries: ir.Table, days: Sequence[date], source_priority: Sequence[str] = ()
     ) -> ir.Table:

@@ -27,7 +27,7 @@ def store_card(settings, model, month, **card):
     (folder / CARD_FILE).write_text(json.dumps(card), "utf-8")
 
 
-@pytest.mark.parametrize("model", ["churn_model", "subscription_churn"])
+@pytest.mark.parametrize("model", ["churn_model", "subscription_churn", "response_model"])
 def test_a_month_that_was_stopped_by_a_leak_fails_and_names_the_feature(settings, model):
     store_card(settings, model, BEFORE, champion="lightgbm")
     store_card(settings, model, MONTH, needs="stopped: status (AUC 1.000)", leaks={"status": 1.0})

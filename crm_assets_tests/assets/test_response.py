@@ -1,0 +1,103 @@
+"""Campaigns of the small shop: the model of a month, scores of a day, and what past campaigns got, by Dagster's runs."""
+
+import hashlib
+import random
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from crm_assets.automation.instance import open_instance
+from crm_assets.runs import Runs
+from crm_assets.settings import load_settings
+from crm_assets_tests import shop
+
+CAMPAIGNS = """
+  campaigns:
+    files: campaigns.csv
+    columns: {campaign_id: id, kind: kind}
+  campaign_contacts:
+    files: contacts.csv
+    columns: {campaign_id: campaign, customer_id: customer, contacted_at: at, responded_at: responded, response_value: value}
+"""
+MONTH = date(2024, 6, 1)
+
+
+def rows_of(home: Path, query: str) -> list[tuple]:
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as warehouse:
+        return warehouse.execute(query).fetchall()
+
+
+def contacts() -> list[tuple]:
+    """Six mailings to everyone; women, who have odd numbers, respond three times as often, on the day after."""
+    chance, found = random.Random(5), []
+    for wave in range(6):
+        at = datetime(2024, 2, 1, 9) + timedelta(days=15 * wave)
+        for number in range(80):
+            responds = chance.random() < (0.75 if number % 2 else 0.25)
+            found.append(
+                (f"m{wave}", f"c{number}", at, at + timedelta(days=1) if responds else "", 8 if responds else "")
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def campaigned(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished shop after its campaigns came; the response models and marts are made, read only."""
+    home = shop.copy_of(finished, tmp_path_factory.mktemp("campaigned") / "home")
+    shop.write(home, shop.LAST_DAY, "contacts.csv", "campaign,customer,at,responded,value", contacts())
+    shop.write(home, shop.LAST_DAY, "campaigns.csv", "id,kind", [(f"m{wave}", "mail") for wave in range(6)])
+    (home / "sources" / "shop.yaml").write_text(shop.MAPPING + CAMPAIGNS, "utf-8")
+    with open_instance(home) as instance:
+        Runs(load_settings(home), instance, lambda doing: None).ingest()
+        runs = Runs(load_settings(home), instance, lambda doing: None)
+        runs.clean()
+        make(runs)
+    return home
+
+
+def make(runs: Runs) -> None:
+    runs._run("train", MONTH, MONTH, [["models", "response_model"], ["quality", "leaderboard_response"]])
+    day = shop.LAST_DAY
+    runs._run("score", day, day, [["marts", "response_scores"], ["marts", "campaign_responses"]])
+
+
+def test_everyone_is_scored_and_those_who_respond_more_rank_first(campaigned: Path) -> None:
+    found = rows_of(
+        campaigned,
+        "SELECT count(*), count(DISTINCT customer_id), min(campaign_kind), max(rank) FROM marts.response_scores",
+    )
+    assert found == [(80, 80, "mail", 80)]
+    best = rows_of(campaigned, "SELECT customer_id FROM marts.response_scores WHERE rank <= 20")
+    assert sum(int(name[1:]) % 2 for (name,) in best) >= 17
+    profits = "SELECT max(abs(expected_profit - (response_probability * 8 * 0.25 - 1))) FROM marts.response_scores"
+    assert rows_of(campaigned, profits)[0][0] == pytest.approx(0, abs=1e-9)
+
+
+def test_figures_stand_in_the_leaderboard_of_all_models(campaigned: Path) -> None:
+    query = "SELECT DISTINCT candidate FROM quality.model_leaderboard WHERE model = 'response: mail'"
+    assert {"base_rate", "past_responses", "logistic"} <= {name for (name,) in rows_of(campaigned, query)}
+
+
+def test_what_each_campaign_got(campaigned: Path) -> None:
+    found = rows_of(
+        campaigned, "SELECT campaign_id, contacts, responses, buyers FROM marts.campaign_responses ORDER BY 1"
+    )
+    got = [sum(1 for row in contacts() if row[0] == f"m{wave}" and row[3]) for wave in range(6)]
+    assert found == [(f"m{wave}", 80, got[wave], got[wave]) for wave in range(6)]
+
+
+def test_making_a_month_and_a_day_again_gives_equal_bytes(campaigned: Path, tmp_path: Path) -> None:
+    home = shop.copy_of(campaigned, tmp_path / "home")
+    files = list(home.glob("lake/*/*respon*/**/*.parquet"))
+    before = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    with open_instance(home) as instance:
+        make(Runs(load_settings(home), instance, lambda doing: None))
+    assert len(files) == 3
+    assert before == [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def test_a_shop_without_campaigns_has_empty_marts(finished: Path) -> None:
+    assert rows_of(finished, "SELECT count(*) FROM marts.response_scores") == [(0,)]
+    assert rows_of(finished, "SELECT count(*) FROM marts.campaign_responses") == [(0,)]
