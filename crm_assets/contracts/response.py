@@ -70,17 +70,17 @@ CAMPAIGN_RESPONSES = Table(
         Column("first_day", "date", "First day of contact.", required=True),
         Column("contacts", "int64", "Persons contacted, or held out.", True, 1),
         Column("responses", "int64", "Of these, those who responded.", True, 0),
-        Column("buyers", "int64", "Of these, those whose response has a value above 0.", True, 0),
+        Column("buyers", "int64", "Of these, those whose response has a value above 0.", minimum=0),
         Column("response_rate", "float64", "Share who responded.", True, 0, 1),
         Column("response_low", "float64", "Lower end of its 95% interval.", True, 0, 1),
         Column("response_high", "float64", "Upper end of it.", True, 0, 1),
-        Column("conversion_rate", "float64", "Share whose response has a value above 0.", True, 0, 1),
-        Column("conversion_low", "float64", "Lower end of its 95% interval.", True, 0, 1),
-        Column("conversion_high", "float64", "Upper end of it.", True, 0, 1),
-        Column("mean_value", "float64", "Value of responses for each contact, workspace currency.", required=True),
+        Column("conversion_rate", "float64", "Share whose response has a value above 0.", False, 0, 1),
+        Column("conversion_low", "float64", "Lower end of its 95% interval.", False, 0, 1),
+        Column("conversion_high", "float64", "Upper end of it.", False, 0, 1),
+        Column("mean_value", "float64", "Value of responses for each contact, workspace currency."),
         Column("value_low", "float64", "Lower end of its 95% interval."),
         Column("value_high", "float64", "Upper end of it."),
     ),
-    notes="As of the newest contact or response. Those contacted and those held out of one experiment may stand under "
+    notes="As of the newest contact or response. Conversion and value are null where no response tells its value. Those contacted and those held out of one experiment may stand under "
     "campaigns of their own.",
 )

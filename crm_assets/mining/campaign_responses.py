@@ -25,8 +25,8 @@ def campaign_response_sums(cases: ir.Table) -> ir.Table:
         cases: as `response_cases.campaign_cases` gives them.
 
     Returns:
-        campaign_id, is_control, campaign_kind, first_day, contacts, responses, buyers (whose response has a value above
-        0), value and squared_value (sums over contacts); by the first two.
+        campaign_id, is_control, campaign_kind, first_day, contacts, responses, valued (responses whose value is told),
+        buyers (whose response has a value above 0), value and squared_value (sums over contacts); by the first two.
     """
     value = cases.response_value.cast("decimal(18,4)").fill_null(0)
     known = cases.mutate(value=value, squared_value=(value * value).cast("decimal(38,8)"))
@@ -37,6 +37,7 @@ def campaign_response_sums(cases: ir.Table) -> ir.Table:
             first_day=known.day.min(),
             contacts=known.count(),
             responses=known.responded_on.count(),
+            valued=cases.response_value.count(),
             buyers=known.count(where=known.value > 0),
             value=known.value.sum(),
             squared_value=known.squared_value.sum(),
@@ -49,7 +50,7 @@ def campaign_response_rates(sums: pd.DataFrame) -> pd.DataFrame:
     """Rates with their 95% intervals.
 
     Those of shares are Wilson's (Probable inference, the law of succession, and statistical inference, 1927), those of the
-    mean value normal; the latter are null for a single contact.
+    mean value normal; the latter are null for a single contact. Conversion and value are null where no response tells one.
 
     Args:
         sums: as `campaign_response_sums` gives them.
@@ -69,6 +70,11 @@ def campaign_response_rates(sums: pd.DataFrame) -> pd.DataFrame:
         variance = np.where(contacts > 1, (squared - contacts * mean**2) / (contacts - 1), np.nan)
     half = _NORMAL * np.sqrt(np.maximum(variance, 0) / contacts)
     found = found.assign(mean_value=mean, value_low=mean - half, value_high=mean + half)
+    untold = (found["responses"] > 0) & (found["valued"] == 0)
+    of_values = [
+        name for name in CAMPAIGN_RESPONSES.by_name if name.startswith(("buyers", "conversion", "mean", "value"))
+    ]
+    found = found.assign(**{name: found[name].astype("float64").mask(untold) for name in of_values})
     return found[list(CAMPAIGN_RESPONSES.by_name)]
 
 

@@ -319,6 +319,14 @@ def test_rates_of_campaigns_have_intervals(connection):
     assert np.isnan(held["value_low"])
 
 
+def test_what_responses_are_worth_is_not_known_where_none_tells(connection):
+    contacts = [contact("ann", 1, responded=2), contact("bob", 1), contact("cleo", 1, campaign="silent")]
+    found = campaign_response_rates(campaign_response_sums(cases_of(connection, contacts)).to_pandas())
+    silent, spring = found.to_dict("records")
+    assert (spring["response_rate"], silent["mean_value"], silent["buyers"]) == (0.5, 0, 0)
+    assert all(pd.isna(spring[name]) for name in ("buyers", "conversion_rate", "mean_value", "value_high"))
+
+
 def test_fields_that_differ_between_persons_are_read(rows):
     inputs, every, _ = fit_response_inputs(rows, False)
     assert {"garden", "noise", "order_days"} <= set(inputs.encoding.sources)
