@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crm_assets.assets import behaviour_plots, flow_plot, plots, segment_plots, value_plots
+from crm_assets.assets import behaviour_plots, flow_plot, plots, response_plots, segment_plots, value_plots
 
 SHARES = np.linspace(0, 1, 3_000)
 CURVES = pd.concat(
@@ -58,6 +58,14 @@ EFFECTS = pd.DataFrame(
     }
 )
 
+GAINED = pd.DataFrame(
+    {
+        "candidate": "e-mail 邮件",
+        "share_taken": [0, 0.25, 0.5, 1],
+        "gained": [0, 0.03, 0.05, 0.06],
+        "random": [0, 0.015, 0.03, 0.06],
+    }
+)
 PARETO = pd.DataFrame({"percent": [10, 50, 100], "value_share": [0.4, 0.9, 1.0], "value_tier": ["A", "B", "C"]})
 
 PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
@@ -73,6 +81,8 @@ PLOTS: dict[str, tuple[Callable[..., str], pd.DataFrame]] = {
     "campaign_effects": (behaviour_plots.campaign_effects, EFFECTS),
     "repeat_rates": (behaviour_plots.repeat_rates, REPEATS),
     "pareto_curve": (segment_plots.pareto_curve, PARETO),
+    "lift_curve": (response_plots.lift_curve, CURVES),
+    "qini_curve": (response_plots.qini_curve, GAINED),
     "flows": (partial(flow_plot.flows, states=STATES), MOVES),
 }
 each_plot = pytest.mark.parametrize(("plot", "frame"), PLOTS.values(), ids=PLOTS.keys())

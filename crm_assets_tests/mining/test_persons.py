@@ -79,6 +79,16 @@ def test_where_nobody_stands_twice_tables_are_given_back_as_they_are(joined):
         assert persons.customers(rows, rows, [day]) is rows
 
 
+def test_demographics_of_a_person_are_those_of_the_record_it_is_named_after(joined):
+    people = ibis.memtable({"customer_id": ["a", "b", "c"], "city": ["Łódź", "上海", "Bern"]})
+
+    def cities(day):
+        return joined.founders(people, day).order_by("customer_id").to_pandas()["city"].tolist()
+
+    assert cities(YESTERDAY) == ["Łódź", "上海", "Bern"]
+    assert cities(LATER) == ["Łódź", "Bern"]
+
+
 def test_days_between_which_no_membership_changes_are_one_group():
     persons = Persons.of(members(("b", "a", date(2024, 1, 5), date(2024, 1, 9))))
     wanted = [date(2024, 1, day) for day in (9, 3, 4, 5, 8, 8, 20)]
