@@ -109,7 +109,7 @@ def _contacts_before(
         if counts["rows"] > settings.training_rows:
             most = max(1, settings.training_rows * counts["customers"] // counts["rows"])
             drawn = sample_customers(cases, most, settings.seed)
-        rows = contacted_rows(*known, drawn).to_pandas()
+        rows = contacted_rows(*known, drawn, hold).to_pandas()
         return rows, response_rates(cases, settings.response_horizon_days).to_pandas()
 
 
@@ -190,7 +190,7 @@ def _scores(
         with lake.engine.holding() as hold:
             known = _known_by(as_of, inputs, persons, hold)
             rates = response_rates(known[0], settings.response_horizon_days).to_pandas()
-            rows = scored_rows(*known, sorted(model.kinds), as_of)
+            rows = scored_rows(*known, sorted(model.kinds), as_of, hold)
             for batch in lake.engine.batches(rows):
                 scores = score_responses(model, batch.to_pandas(), rates, as_of, policy, settings.threads)
                 yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)

@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.features import DEMOGRAPHICS
 from crm_assets.contracts.layers import VALID_FROM, VALID_TO
+from crm_assets.mining.as_of_days import Hold
 from crm_assets.mining.cleaning import valid_on
 
 OTHER = "other"
@@ -118,6 +119,7 @@ def contacted_rows(
     customers: ir.Table,
     interactions: ir.Table,
     drawn: ir.Table,
+    hold: Hold = lambda table: table,
 ) -> ir.Table:
     """What was known on the day before each contact, and what came of it.
 
@@ -127,6 +129,7 @@ def contacted_rows(
         customers: versions of the records that persons are named after, as `Persons.founders` gives them.
         interactions: clean interactions by person.
         drawn: the rows of `cases` that are wanted.
+        hold: keeps a table that is used several times.
 
     Returns:
         campaign_kind, campaign_id, customer_id, day, as_of (the day before), is_control, delay_days (until the response,
@@ -134,7 +137,7 @@ def contacted_rows(
         campaign, customer and is_control.
     """
     wanted = drawn.mutate(as_of=(drawn.day - ibis.interval(days=1)).cast("date"))
-    known = known_of(wanted.select(_PERSON_DAY).distinct(), cases, customer_days, customers, interactions)
+    known = known_of(hold(wanted.select(_PERSON_DAY).distinct()), cases, customer_days, customers, interactions)
     of_kind = kind_contacts(wanted.select(_KIND_DAY).distinct(), cases)
     wide = _beside(_beside(wanted, known, _PERSON_DAY), of_kind, _KIND_DAY)
     return wide.select(
@@ -153,6 +156,7 @@ def scored_rows(
     interactions: ir.Table,
     kinds: list[str],
     as_of: date,
+    hold: Hold = lambda table: table,
 ) -> ir.Table:
     """What is known of every person at the end of a day, for each kind of campaign.
 
@@ -163,6 +167,7 @@ def scored_rows(
         interactions: clean interactions by person.
         kinds: kinds of campaigns, at least one.
         as_of: last day seen.
+        hold: keeps a table that is used several times.
 
     Returns:
         campaign_kind, customer_id, as_of, `NUMBERS`, `CATEGORIES` and attributes, those of the newest contact of the
@@ -174,7 +179,7 @@ def scored_rows(
         customer_days.filter(customer_days.day <= as_of, customer_days.customer_id.notnull()).select("customer_id"),
         cases.select("customer_id"),
     ]
-    people = ibis.union(*everyone, distinct=True).mutate(as_of=day)
+    people = hold(ibis.union(*everyone, distinct=True).mutate(as_of=day))
     known = known_of(people, cases, customer_days, customers, interactions)
     named = ibis.array([ibis.literal(kind) for kind in kinds]).unnest().name("campaign_kind").as_table()
     pairs = people.cross_join(named)
