@@ -1,23 +1,25 @@
-"""The demonstration: by `crm-assets demo`, and by one plain script of pandas, LightGBM, scikit-learn and mlxtend.
+"""The first tables of the demonstration: by the pipeline, and by one plain script of pandas, LightGBM and mlxtend.
 
 Both sides read the same export files and make the same tables: clean rows, customer days, customer features, RFM
-scores, tiers and clusters, a churn model for each of two months with scores and reasons, cross-sell rules. Each runs in
+scores, tiers and clusters, a churn model for each of two months with scores and reasons, cross-sell rules. Each starts as
 a process of its own, from reading the exports to the last table on disk; totals of both must be equal. `--times` has each
 household several times, with orders of its own, since much of what the pipeline does costs the same however few the rows.
 
 Only the pipeline also keeps every layer, validates and quarantines rows, checks the tables, keeps versions of customers
-and products, runs a bootstrap for each figure, draws plots, and records every run, so that the next day costs a day.
-The script takes shortcuts the pipeline may not: ids as integers, money as floats, only the days that are needed, LightGBM
-as champion without a choice, simpler words.
+and products, chooses among nine kinds of model with a bootstrap for each figure, draws plots, and records every run, so
+that the next day costs a day. The script takes shortcuts the pipeline may not: ids as integers, money as floats, only the
+days that are needed, LightGBM as champion without a choice, simpler words.
 
-Peak memory is the process's largest resident set.
+The whole of `crm-assets demo`, with all the tables the script does not make, is a line of its own.
+Peak memory is resident, of a side's processes together.
 Run: python benchmarks/demo_vs_pandas.py --help
 """
 
 import argparse
 import json
+import logging
 import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
@@ -25,10 +27,12 @@ from calendar import monthrange
 from datetime import date, timedelta
 from pathlib import Path
 
+from processes import take
+
 # As crm_assets does, and as early: on a busy machine OpenMP's spinning threads would slow the script many times over.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-MEGABYTE_KIB = 1024
+MEGABYTE = 1_000_000
 TEXT = {"keep_default_na": False, "na_values": [""]}
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 DAY_PARTS = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
@@ -59,30 +63,38 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(arguments.home or folder).absolute()
-        sides = [arguments.only] if arguments.only else ["pipeline", "pandas"]
-        if "pipeline" in sides and (home / "lake").exists():
+        sides = [arguments.only] if arguments.only else ["pipeline", "pandas", "demo"]
+        if sides != ["pandas"] and (home / "lake").exists():
             sys.exit(f"{home} has a lake already, which the pipeline would not make again: name an empty folder.")
         print(f"Load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.", flush=True)
         print(f"Laying down the exports of Complete Journey {arguments.times} times (not timed) ...", flush=True)
-        _run([*_step("prepare", home), "--times", str(arguments.times)], home)
+        take([*_step("prepare", home), "--times", str(arguments.times)], home)
         used = {}
         for side in sides:
             print(f"Running {side} ...", flush=True)
-            command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "demo"]
-            used[side] = _run(command if side == "pipeline" else _step("pandas", home), home)
+            if side == "demo":
+                whole = home / "demo"
+                shutil.copytree(home / "exports", whole / "exports", copy_function=shutil.copy2)
+                command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "demo"]
+                used[side] = take(command, whole)
+            else:
+                used[side] = take(_step(side, home), home)
         print(f"Load after: {os.getloadavg()[0]:.1f}.\n\n{'':12}{'wall':>10}{'processor':>12}{'peak':>11}")
-        for side, (wall, processor, peak) in used.items():
-            print(f"{side:12}{wall:>8.1f} s{processor:>10.1f} s{peak:>8.0f} MB")
-        if len(used) == 2:
-            ratios = [plain / own for plain, own in zip(used["pandas"], used["pipeline"], strict=True)]
-            print(f"{'ratio':12}{ratios[0]:>9.2f}x{ratios[1]:>11.2f}x{ratios[2]:>10.2f}x   (pandas / pipeline)")
+        for side, taken in used.items():
+            print(f"{side:12}{taken.wall:>8.1f} s{taken.processor:>10.1f} s{taken.peak / MEGABYTE:>8.0f} MB")
+        for side in ("pipeline", "demo") if {"pipeline", "pandas", "demo"} <= set(used) else ():
+            own, plain = used[side], used["pandas"]
+            ratios = plain.wall / own.wall, plain.processor / own.processor, plain.peak / own.peak
+            print(f"{'ratio':12}{ratios[0]:>9.2f}x{ratios[1]:>11.2f}x{ratios[2]:>10.2f}x   (pandas / {side})")
         sys.stdout.flush()
         if "pandas" in used:
             _print_stages(home)
         if "pipeline" in used:
-            _run(_step("history", home), home, output=None)
-        if len(used) == 2:
-            _run(_step("compare", home), home, output=None)
+            take(_step("history", home), home, output=None)
+        if "demo" in used:
+            take(_step("history", home / "demo"), home / "demo", output=None)
+        if {"pipeline", "pandas"} <= set(used):
+            take(_step("compare", home), home, output=None)
 
 
 def _arguments() -> argparse.Namespace:
@@ -91,26 +103,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--times", type=int, default=1, help="how often to have each household (1.5 million lines each)"
     )
-    parser.add_argument("--only", choices=("pipeline", "pandas"), help="run one side, and compare nothing")
+    parser.add_argument("--only", choices=("pipeline", "pandas", "demo"), help="run one side, and compare nothing")
     parser.add_argument("--step", choices=sorted(_STEPS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _step(step: str, home: Path) -> list[str]:
     return [sys.executable, "-W", "ignore", __file__, "--home", str(home), "--step", step]
-
-
-def _run(command: list[str], home: Path, output: int | None = subprocess.DEVNULL) -> tuple[float, float, float]:
-    """Wall seconds, processor seconds and peak MB of a process; this one stays small, as a peak starts at the parent's."""
-    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=output, env={**environment, "CRM_HOME": str(home)})
-    _pid, status, used = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}")
-    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / MEGABYTE_KIB
 
 
 def _prepare(home: Path, times: int) -> None:
@@ -144,6 +143,45 @@ def _prepare(home: Path, times: int) -> None:
         "holdout_days": settings.rule_holdout_days,
     }
     (home / "shared.json").write_text(json.dumps(shared))
+
+
+def _pipeline(home: Path) -> None:
+    """The pipeline's own runs, of the tables that the script makes."""
+    from crm_assets import demo
+    from crm_assets.automation.instance import open_instance
+    from crm_assets.automation.second_process import second_process
+    from crm_assets.partitions import month_of
+    from crm_assets.runs import BACKTESTED, MODELS, Planned, Runs, runs_elsewhere
+    from crm_assets.settings import load_settings, write_settings
+
+    # Libraries' warnings, which Dagster turns on again.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").disabled = True
+    shared = json.loads((home / "shared.json").read_text())
+    write_settings(home, end_date=demo.LAST_DAY, rule_min_support=shared["minimum_support"])
+    newest, (past,) = demo.LAST_DAY, demo.BACKTEST_DAYS
+    churn = [("models", "churn_model"), *MODELS["churn_model"]]
+    clusters = [("models", "customer_clusters"), *MODELS["customer_clusters"]]
+    features = [("features", "training_features")]
+    scores = [*BACKTESTED, ("marts", "customer_segments")]
+    with open_instance(home) as instance:
+        runs = Runs(load_settings(home), instance, lambda doing: None)
+        runs.ingest()
+        runs.clean()
+        settings = runs.settings
+        with second_process(runs_elsewhere, settings, instance.get_ref()) as begin:
+            rules = begin([Planned("rules", "score", newest, newest, [("marts", "cross_sell_rules")])])
+            runs.make(Planned("", "train", month_of(settings.start_date), month_of(newest), features))
+            backtest = begin(
+                [
+                    Planned("train", "train", month_of(past), month_of(past), churn),
+                    Planned("score", "score", past, past, BACKTESTED),
+                ]
+            )
+            runs.make(Planned("", "train", month_of(newest), month_of(newest), [*churn, *clusters]))
+            runs.make(Planned("", "score", newest, newest, scores))
+            rules()
+            backtest()
 
 
 # The plain script, top to bottom.
@@ -809,7 +847,7 @@ def _compare(home: Path) -> None:
     print("All equal.")
 
 
-_STEPS = {"prepare": _prepare, "pandas": _pandas, "history": _history, "compare": _compare}
+_STEPS = {"prepare": _prepare, "pipeline": _pipeline, "pandas": _pandas, "history": _history, "compare": _compare}
 
 if __name__ == "__main__":
     main()

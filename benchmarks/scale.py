@@ -4,7 +4,7 @@ Belongs here: timing `crm-assets run` on exports made by `scaled_exports.py`. No
 
 At each size a process of its own ingests, cleans, trains and scores the historical export as of its last day, as
 `crm-assets run` does; then one more daily export lands and another process does the same with it. Steps are timed by what
-Dagster recorded; memory is the process's resident set, looked at ten times a second. An asset's growth is the exponent
+Dagster recorded; memory is what is resident, looked at ten times a second. An asset's growth is the exponent
 of its time between two sizes: 1 is linear. A floor is the engine reading the same columns of the same rows once.
 
     python benchmarks/scale.py [--lines N ...] [--memory-limit LIMIT ...] [--home FOLDER]
@@ -25,13 +25,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import scaled_exports
+from processes import take
 
 from crm_assets import demo
 from crm_assets.settings import write_settings
 from crm_assets.sources.deliveries import Delivery
 
 DAYS = 2
-LOOKS_A_SECOND = 10
 HEAVIEST = 24
 FLOORS = {
     "clean__transactions": ("validated/transactions", None),
@@ -97,7 +97,8 @@ def measure(home: Path, lines: int, memory_limit: str) -> Size:
     later = [demo.HISTORY_ENDS + timedelta(days=number) for number in range(1, DAYS + 1)]
     for day in later:
         _folder(home, day).rename(waiting / day.isoformat())
-    write_settings(home, end_date=demo.LAST_DAY, memory_limit=memory_limit)
+    # Steps that are made beside each other could not be told apart.
+    write_settings(home, end_date=demo.LAST_DAY, memory_limit=memory_limit, processes=1)
     print(f"running {made:,} order lines ...", file=sys.stderr, flush=True)
     size = Size(made, customers, memory_limit, run(home, demo.HISTORY_ENDS))
     for day in later:
@@ -117,39 +118,16 @@ def _folder(home: Path, day: date) -> Path:
 
 def run(home: Path, as_of: date) -> Measured:
     """`crm-assets run --as-of` in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"} | {
-        "CRM_HOME": str(home)
-    }
+    began = time.time()
     command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "run", "--as-of", as_of.isoformat()]
-    began, started = time.time(), time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    looks: list[tuple[float, int]] = []
-    while True:
-        ended, status, used = os.wait4(process.pid, os.WNOHANG)
-        if ended:
-            break
-        looks.append((time.time(), _resident(process.pid)))
-        time.sleep(1 / LOOKS_A_SECOND)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}")
+    taken = take(command, home)
     spans = _spans(home, began)
     steps, peaks = Counter(), Counter()
     for step, start, end in spans:
         steps[step] += end - start
-        peaks[step] = max(peaks[step], *(size for moment, size in looks if start <= moment <= end), 0)
+        peaks[step] = max(peaks[step], *(size for moment, size in taken.looks if start <= moment <= end), 0)
     inside = sum(steps.values())
-    return Measured(wall, used.ru_utime + used.ru_stime, max(size for _, size in looks), steps, peaks, wall - inside)
-
-
-def _resident(process: int) -> int:
-    """Bytes of a process in memory; 0 when it has just ended."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (FileNotFoundError, IndexError, ProcessLookupError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return Measured(taken.wall, taken.processor, taken.peak, steps, peaks, taken.wall - inside)
 
 
 def _spans(home: Path, since: float) -> list[tuple[str, float, float]]:

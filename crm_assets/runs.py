@@ -3,14 +3,19 @@
 Belongs here: which partitions of which job a command runs. Not here: what a job does, or how a command looks (`cli.py`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from crm_assets.automation.due import due_cleaning, due_ingestion
+from crm_assets.automation.jobs import Parts
 from crm_assets.automation.landing import day_ranges, landed_deliveries, touched_days
 from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours
+from crm_assets.automation.second_process import Wait, second_process
 from crm_assets.checks.suite import getting_ready
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.definitions import build_defs, lake_of
@@ -69,6 +74,25 @@ class NothingLandedError(RuntimeError):
     """There is no export to work on; the message says where exports go."""
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A run that is to be made.
+
+    Attributes:
+        doing: What it does, in a few words for people.
+        job: Of which job.
+        first: First partition; None where what is made has no partitions.
+        last: Last one.
+        made: Assets of the job; None for all.
+    """
+
+    doing: str
+    job: str
+    first: str | date | None = None
+    last: str | date | None = None
+    made: Sequence[dg.AssetKey | Sequence[str]] | None = None
+
+
 class Runs:
     """The runs of one workspace on one Dagster instance."""
 
@@ -95,8 +119,9 @@ class Runs:
             return []
         with getting_ready():
             for group in neighbours(keys, list(self.instance.get_dynamic_partitions(DELIVERIES))):
-                self.progress(f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}")
-                self._run("ingest", group[0], group[-1], due_ingestion(self.settings, self.lake, group))
+                doing = f"ingest {len(group)} deliveries" if len(group) > 1 else f"ingest {group[0]}"
+                made = due_ingestion(self.settings, self.lake, group)
+                self._make_all([Planned(doing, "ingest", group[0], group[-1], made)])
         settings = load_settings(self.settings.home)
         if settings != self.settings:
             # An ingestion that brings an earlier day moves the workspace's first one.
@@ -108,40 +133,16 @@ class Runs:
         """Make the clean tables of the days that deliveries touched since they were last made."""
         for work in due_cleaning(self.settings, self.lake):
             if work.days is None:
-                self.progress("clean dimensions")
-                self._run("clean", selection=work.assets)
+                self._make_all([Planned("clean dimensions", "clean", made=work.assets)])
                 continue
             first, last = work.days
-            self.progress(f"clean {first}" if first == last else f"clean {first} to {last}")
-            self._run("clean", first, last, work.assets)
-
-    def train(self, months: Iterable[date], backtested: Iterable[date] = ()) -> None:
-        """Train the models of months that have none yet, and keep the features they learn from.
-
-        Months before the last one get those only that scores of past days need, backtested ones the churn model.
-        """
-        wanted = set(months)
-        missing = {month: self._untrained(month, BACKTESTED_MODELS) for month in backtested}
-        newest = max(wanted, default=None)
-        missing |= {month: self._untrained(month, MODELS if month == newest else PAST_MODELS) for month in wanted}
-        needed = sorted(month for month, names in missing.items() if names)
-        start = self.settings.start_date
-        if not needed or start is None:
-            return
-        kept = {date.fromisoformat(month) for (month,) in self.lake.partitions("features", TRAINING_FEATURES)}
-        history = [month for month in _months(start, needed[-1]) if month not in kept]
-        for first, last in _ranges_of_months(history):
-            self.progress("features of the training days")
-            self._run("train", first, last, [["features", TRAINING_FEATURES.name]])
-        for names in sorted({missing[month] for month in needed}):
-            made = [*(("models", name) for name in names), *(key for name in names for key in MODELS[name])]
-            for first, last in _ranges_of_months(month for month in needed if missing[month] == names):
-                whole = f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
-                self.progress(f"train for {whole}")
-                self._run("train", first, last, made)
+            doing = f"clean {first}" if first == last else f"clean {first} to {last}"
+            self._make_all([Planned(doing, "clean", first, last, work.assets)])
 
     def score(self, days: Sequence[date], backtested: Sequence[date] = ()) -> None:
-        """Make features and marts as of days, training the models they need first.
+        """Make features and marts as of days, training the models of their months that are not there yet.
+
+        Where the settings allow for two processes, what needs no features of customers is made in the second one.
 
         Args:
             days: Days of which everything is made; of the newest one, besides, what is not partitioned by day.
@@ -150,14 +151,43 @@ class Runs:
         """
         for day in (*days, *backtested):
             self._require_partition(day)
-        self.train(map(month_of, days), map(month_of, backtested))
         *past, newest = sorted(set(days))
-        for group, made in ((set(backtested) - set(days), BACKTESTED), (past, DAILY)):
-            for first, last in day_ranges(group):
-                self.progress(f"score {first}" if first == last else f"score {first} to {last}")
-                self._run("score", first, last, made)
-        self.progress(f"score {newest}")
-        self._run("score", newest, newest)
+        months, past_months = set(map(month_of, days)), set(map(month_of, backtested))
+        looking_back = _scores(set(backtested) - set(days), BACKTESTED)
+        # A model is compared with that of the month before, if there is one by then.
+        is_apart = months.isdisjoint(past_months | set(map(_next_month, past_months)))
+        with self._second_process() as (parts, begin):
+            models_without_features = begin(self._trainings(months, part=parts.models_without_features))
+            marts_without_features = begin(_scores([newest], parts.marts_without_features))
+            self._make_all(self._features_to_learn_from(months | past_months))
+            if is_apart:
+                backtests = begin([*self._trainings(past_months=past_months), *looking_back])
+                self._make_all(self._trainings(months, part=parts.models))
+            else:
+                self._make_all(self._trainings(months, past_months, parts.models))
+                backtests = begin(looking_back)
+            models_without_features()
+            self._make_all([*_scores(past, DAILY), *_scores([newest], parts.marts)])
+            marts_without_features()
+            backtests()
+            self._make_all(_scores([newest], parts.last_marts))
+
+    def make(self, planned: Planned) -> None:
+        """Make one run and wait for its end.
+
+        Raises:
+            RunFailedError: It failed.
+        """
+        of_partitions = range_tags(str(planned.first), str(planned.last)) if planned.first is not None else {}
+        result = self._definitions.resolve_job_def(planned.job).execute_in_process(
+            run_config=QUIET,
+            instance=self.instance,
+            tags={PROCESS: this_process(), **of_partitions},
+            asset_selection=list(map(dg.AssetKey.from_coercible, planned.made)) if planned.made else None,
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise RunFailedError(_failure(result))
 
     def newest_day(self) -> date:
         """The day of the newest event that was ingested.
@@ -182,26 +212,86 @@ class Runs:
                 f"{last or '(none)'}; a day has ended before it is scored"
             )
 
+    @contextmanager
+    def _second_process(self) -> Iterator[tuple[Parts, Callable[[Sequence[Planned]], Wait]]]:
+        """What is made where, and what hands runs to the second process, or makes them at once if there is none."""
+        graph = self._definitions.resolve_asset_graph()
+        if self.settings.processes == 1 or self.settings.engine != "duckdb":
+            yield Parts.whole(graph), self._make_all
+            return
+        with second_process(runs_elsewhere, self.settings, self.instance.get_ref()) as begin:
+            yield Parts.of(graph), begin
+
+    def _features_to_learn_from(self, months: Iterable[date]) -> list[Planned]:
+        """Runs that keep the features which models of months learn from, where one of them is not trained yet."""
+        needed = [month for month in months if self._untrained(month, MODELS)]
+        start = self.settings.start_date
+        if not needed or start is None:
+            return []
+        kept = {date.fromisoformat(month) for (month,) in self.lake.partitions("features", TRAINING_FEATURES)}
+        history = [month for month in _months(start, max(needed)) if month not in kept]
+        made = dg.AssetKey(["features", TRAINING_FEATURES.name])
+        doing = "features of the training days"
+        return [Planned(doing, "train", first, last, (made,)) for first, last in _ranges_of_months(history)]
+
+    def _trainings(
+        self, months: Iterable[date] = (), past_months: Iterable[date] = (), part: Container[dg.AssetKey] | None = None
+    ) -> list[Planned]:
+        """Runs that train the models of months that have none yet.
+
+        Months before the last one get those only that scores of past days need.
+
+        Args:
+            months: Months of days of which everything is made.
+            past_months: Months that get the churn model alone.
+            part: What of it is made.
+        """
+        newest = max(months, default=None)
+        missing = {month: self._untrained(month, BACKTESTED_MODELS) for month in past_months}
+        missing |= {month: self._untrained(month, MODELS if month == newest else PAST_MODELS) for month in months}
+        runs = []
+        for names in sorted(set(missing.values())):
+            keys = [key for name in names for key in (("models", name), *MODELS[name])]
+            made = tuple(key for key in map(dg.AssetKey, keys) if part is None or key in part)
+            for first, last in _ranges_of_months(month for month in missing if missing[month] == names and made):
+                whole = f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
+                runs.append(Planned(f"train for {whole}", "train", first, last, made))
+        return runs
+
     def _untrained(self, month: date, needed: Iterable[str]) -> tuple[str, ...]:
         """Models that a month lacks; a workspace of an earlier version has some of them."""
         return tuple(name for name in needed if month.isoformat() not in trained_months(self.settings.models, name))
 
-    def _run(
-        self,
-        job: str,
-        first: object = None,
-        last: object = None,
-        selection: Sequence[Sequence[str] | dg.AssetKey] | None = None,
-    ) -> None:
-        result = self._definitions.resolve_job_def(job).execute_in_process(
-            run_config=QUIET,
-            instance=self.instance,
-            tags={PROCESS: this_process()} | (range_tags(str(first), str(last)) if first is not None else {}),
-            asset_selection=list(map(dg.AssetKey.from_coercible, selection)) if selection else None,
-            raise_on_error=False,
-        )
-        if not result.success:
-            raise RunFailedError(_failure(result))
+    def _make_all(self, runs: Iterable[Planned]) -> Wait:
+        for planned in runs:
+            self.progress(planned.doing)
+            self.make(planned)
+        return lambda: None
+
+
+def runs_elsewhere(settings: Settings, instance: InstanceRef) -> Callable[[Planned], None]:
+    """What makes runs of a workspace in another process, whose failures can be told to this one."""
+    runs = Runs(settings, dg.DagsterInstance.from_ref(instance), lambda doing: None)
+
+    def make(planned: Planned) -> None:
+        try:
+            runs.make(planned)
+        except RunFailedError:
+            raise
+        except Exception as error:
+            # Not every exception can be handed to another process.
+            raise RunFailedError(f"{planned.doing}: {type(error).__name__}: {error}") from None
+
+    return make
+
+
+def _scores(days: Iterable[date], made: Collection[dg.AssetKey | Sequence[str]]) -> list[Planned]:
+    """Runs that make something of days."""
+    return [
+        Planned(f"score {first}" if first == last else f"score {first} to {last}", "score", first, last, tuple(made))
+        for first, last in day_ranges(days)
+        if made
+    ]
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

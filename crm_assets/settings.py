@@ -34,8 +34,11 @@ class Settings(BaseSettings):
     engine: Literal["duckdb", "spark"] = Field("duckdb", description="The engine that runs queries.")
     spark_remote: str = Field("local[*]", description="Spark's master URL, or a Spark Connect address, sc://host.")
     spark_conf: dict[str, str] = Field({}, description="Spark properties, such as spark.executor.memory.")
-    memory_limit: str = Field("1200MB", description="The engine's memory limit; beyond it, it spills to disk.")
+    memory_limit: str = Field("1200MB", description="An engine's memory limit; beyond it, it spills to disk.")
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="The engine's threads.")
+    processes: int = Field(
+        2, ge=1, le=2, description="Processes that a command makes runs in, each with an engine of its own."
+    )
     seed: int = Field(20170101, description="Seed of everything random.")
     late_window_days: int = Field(7, ge=0, description="Rows older than this at export are reported as late.")
     check_rows: int = Field(100_000, ge=1, le=1_000_000, description="Most rows a distribution check samples.")

@@ -292,10 +292,10 @@ def test_two_backfills_at_once_succeed_while_the_warehouse_is_read(finished: Pat
     environment.pop("DAGSTER_HOME", None)
     backfill = (
         "import sys; from pathlib import Path; from crm_assets.automation.instance import open_instance; "
-        "from crm_assets.runs import Runs; from crm_assets.settings import load_settings; "
+        "from crm_assets.runs import Planned, Runs; from crm_assets.settings import load_settings; "
         "s = load_settings(Path(sys.argv[1])); i = open_instance(s.home); "
-        "Runs(s, i, print)._run('refresh', sys.argv[2], sys.argv[3], [['clean', 'transactions'], "
-        "['profile', 'customer_days'], ['features', 'customer_features'], ['marts', 'customer_segments']])"
+        "Runs(s, i, print).make(Planned('', 'refresh', sys.argv[2], sys.argv[3], [['clean', 'transactions'], "
+        "['profile', 'customer_days'], ['features', 'customer_features'], ['marts', 'customer_segments']]))"
     )
     ranges = [("2024-06-10", "2024-06-14"), ("2024-06-17", "2024-06-21")]
     processes = [

@@ -14,7 +14,7 @@ from crm_assets.automation.instance import open_instance
 from crm_assets.contracts.canonical import CUSTOMERS, TRANSACTIONS
 from crm_assets.contracts.registry import contract_of
 from crm_assets.definitions import lake_of
-from crm_assets.runs import Runs
+from crm_assets.runs import Planned, Runs
 from crm_assets.settings import load_settings, write_settings
 from crm_assets_tests.mining import worlds
 from crm_assets_tests.mining.worlds import DAYS, EXPORTS, Row
@@ -74,7 +74,7 @@ class Workspace:
         """Ingest what came, and clean one day of it only."""
         runs = Runs(load_settings(self.home), instance, lambda _: None)
         runs.ingest()
-        runs._run("clean", day, day, [["clean", "transactions"], ["profile", "customer_days"]])
+        runs.make(Planned("", "clean", day, day, [["clean", "transactions"], ["profile", "customer_days"]]))
 
     def bytes(self) -> dict[str, str]:
         """Digest of every file of the clean and profile tables that holds rows."""

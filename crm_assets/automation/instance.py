@@ -4,6 +4,7 @@ Belongs here: what `dagster.yaml` says. Not here: a team's instance on Postgres,
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -60,5 +61,8 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / INSTANCE_FILE
     if not path.exists():
-        path.write_text(yaml.safe_dump(instance_config(str(folder)), sort_keys=False), "utf-8")
+        # Whole when it appears: half of it would be another instance, and would stay.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
+            yaml.safe_dump(instance_config(str(folder)), file, sort_keys=False)
+        os.replace(file.name, path)
     return dg.DagsterInstance.from_config(str(folder))

@@ -3,10 +3,12 @@
 Belongs here: asset selections. Not here: when they run (`schedules.py`, `sensors.py`).
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import dagster as dg
 from dagster import AssetSelection
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from crm_assets.contracts.canonical import CANONICAL
 
@@ -64,3 +66,40 @@ refresh = dg.define_asset_job(
 def all_jobs() -> list[Any]:
     """Every job."""
     return [ingest, clean, train, score, refresh]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What training and scoring make, in parts that can be made in two processes.
+
+    Attributes:
+        models_without_features: Models, and what is made beside them, of which nothing in `models` or `marts` is made.
+        marts_without_features: What is made without features of customers.
+        models: All other models.
+        marts: What is made of features and models, and of nothing in `marts_without_features`.
+        last_marts: What is made of those too, or looks back on scores of earlier days.
+    """
+
+    models_without_features: frozenset[dg.AssetKey]
+    marts_without_features: frozenset[dg.AssetKey]
+    models: frozenset[dg.AssetKey]
+    marts: frozenset[dg.AssetKey]
+    last_marts: frozenset[dg.AssetKey]
+
+    @classmethod
+    def of(cls, graph: BaseAssetGraph[Any]) -> Self:
+        """What can be made beside each other, by who needs whom."""
+        with_features = AssetSelection.groups("features").downstream()
+        marts_without = SCORE - with_features
+        looking_back = AssetSelection.assets(["quality", "churn_performance"])
+        last_marts = (SCORE & (marts_without | looking_back).downstream()) - marts_without
+        marts = SCORE - marts_without - last_marts
+        models_without = TRAIN - with_features - (marts | (TRAIN & with_features)).upstream()
+        parts = (models_without, marts_without, TRAIN - models_without, marts, last_marts)
+        return cls(*(frozenset(part.resolve(graph)) for part in parts))
+
+    @classmethod
+    def whole(cls, graph: BaseAssetGraph[Any]) -> Self:
+        """All of it in one process, in as few runs as can be."""
+        none: frozenset[dg.AssetKey] = frozenset()
+        return cls(none, none, frozenset(TRAIN.resolve(graph)), frozenset(SCORE.resolve(graph)), none)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from crm_assets.contracts.behaviour import ALL, CATEGORY, CHANNEL, REGION, TOTAL, UNKNOWN
 from crm_assets.contracts.forecast import MONTH, ORDERS, REVENUE, WEEK
+from crm_assets.contracts.model import MONEY
 from crm_assets.mining.as_of_days import union
 from crm_assets.mining.cleaning import valid_on
 
@@ -44,7 +45,8 @@ def sales_by_day(transactions: ir.Table, products: ir.Table, customers: ir.Table
         "customer_id",
         "product_id",
         "channel",
-        revenue=seen.amount.cast("float64").fill_null(0.0),
+        # Decimals add up to the same whatever the order of the threads.
+        revenue=seen.amount.cast(MONEY).fill_null(0),
         ordered=(~seen.is_return.fill_null(False)).cast("int64"),
     ).left_join(regions, "customer_id")
     orders = lines.group_by("day", "order_id", "customer_id").agg(
@@ -56,14 +58,16 @@ def sales_by_day(transactions: ir.Table, products: ir.Table, customers: ir.Table
         rows = orders.mutate(value=value)
         parts.append(
             rows.group_by("value", "day").agg(
-                revenue=rows.revenue.sum(), orders=rows.ordered.sum().cast("float64"), dimension=ibis.literal(dimension)
+                revenue=rows.revenue.sum().cast("float64"),
+                orders=rows.ordered.sum().cast("float64"),
+                dimension=ibis.literal(dimension),
             )
         )
     of_products = lines.left_join(valid_on(products, as_of).select("product_id", "category"), "product_id")
     named = of_products.mutate(value=of_products.category.fill_null(UNKNOWN))
     parts.append(
         named.group_by("value", "day").agg(
-            revenue=named.revenue.sum(), orders=ibis.null("float64"), dimension=ibis.literal(CATEGORY)
+            revenue=named.revenue.sum().cast("float64"), orders=ibis.null("float64"), dimension=ibis.literal(CATEGORY)
         )
     )
     columns = ["dimension", "value", "day", "revenue", "orders"]

@@ -10,7 +10,7 @@ import pytest
 from crm_assets.automation.instance import open_instance
 from crm_assets.contracts.segmentation import SEGMENTATION_TABLES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
-from crm_assets.runs import Runs
+from crm_assets.runs import Planned, Runs
 from crm_assets.settings import load_settings
 from crm_assets_tests import shop
 
@@ -109,6 +109,6 @@ def test_segments_of_a_range_are_those_of_each_day_alone(finished: Path, tmp_pat
 
     alone = digests()
     with open_instance(home) as instance:
-        Runs(load_settings(home), instance, print)._run("score", "2024-06-29", str(shop.LAST_DAY), names)
+        Runs(load_settings(home), instance, print).make(Planned("", "score", "2024-06-29", str(shop.LAST_DAY), names))
     assert digests() == alone
     assert len(alone) == 7

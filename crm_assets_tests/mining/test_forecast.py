@@ -69,6 +69,17 @@ def test_days_add_up_lines_to_a_total_and_its_parts() -> None:
     ]
 
 
+def test_sums_of_a_day_do_not_depend_on_the_order_of_its_lines() -> None:
+    # As floats 0.1 ten times is 0.9999999999999999, and a billion before or after it gives different last digits.
+    amounts = ["0.1"] * 10 + ["1000000000.7", "-1000000000.7"]
+    for ordered in (amounts, amounts[::-1]):
+        lines = [(FIRST, f"o{number}", "a", "p1", "web", amount, False) for number, amount in enumerate(ordered)]
+        dimensions = known(product_id="p1", category="bread"), known(customer_id="a", region="north")
+        found = sales_by_day(sold(*lines), *dimensions, FIRST).to_pandas()
+        assert set(found["revenue"]) == {1.0}
+        assert len(found) == 4
+
+
 def daily(days: int, parts: dict[str, float], first: date = FIRST) -> pd.DataFrame:
     """Every day the same revenue of each category and one order."""
     rows = []
