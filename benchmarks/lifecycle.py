@@ -7,8 +7,10 @@ usual gap of all as if some gaps of that length had been seen besides. The figur
     python benchmarks/lifecycle.py [HOME]
 """
 
+import argparse
 import sys
 from datetime import date, timedelta
+from pathlib import Path
 
 import ibis
 import numpy as np
@@ -26,7 +28,10 @@ DRAWN = (0, 2, 5, 10, 20, 50)
 
 
 def main() -> None:
-    settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else None)
+    """Print the figure of each way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path, nargs="?", default="data", help="a workspace that was run (default: data)")
+    settings = load_settings(parser.parse_args().home)
     days = lake_of(settings).read("profile", contract_of("profile", "customer_days"))
     known = days.select("customer_id", since=days.day, until=ibis.null("date")).limit(0)
     found: dict[str, list[float]] = {}

@@ -6,10 +6,11 @@ HOME is a finished workspace. The model of MONTH, by default 2017-12-01, learns 
 and is tested on the 30 days before it. Prints every figure, and the processor time of training and of the lists.
 """
 
-import sys
+import argparse
 import time
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pandas as pd
 
@@ -25,8 +26,12 @@ from crm_assets.settings import load_settings
 
 
 def main() -> None:
-    settings = load_settings(sys.argv[1] if len(sys.argv) > 1 else None).model_copy(update={"training_rows": 10**9})
-    month = date.fromisoformat(sys.argv[2] if len(sys.argv) > 2 else "2017-12-01")
+    """Print every figure and what it took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path, nargs="?", default="data", help="a workspace that was run (default: data)")
+    parser.add_argument("month", type=date.fromisoformat, nargs="?", default="2017-12-01", help="(default: 2017-12-01)")
+    arguments = parser.parse_args()
+    settings, month = load_settings(arguments.home).model_copy(update={"training_rows": 10**9}), arguments.month
     lake, last = lake_of(settings), month - timedelta(days=1)
     tables = (("clean", "transactions"), ("clean", "products"), ("clean", "customers"), ("profile", "customer_days"))
     transactions, products, customers, days = (lake.read(layer, contract_of(layer, name)) for layer, name in tables)

@@ -7,8 +7,8 @@ The customers are those of the workspace's newest day, repeated under new identi
 lifecycle and RFM cut points are taken as given; each step writes its rows as the pipeline does.
 """
 
+import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -52,9 +52,13 @@ FIT, LEARN = 100_000, 500_000
 SEED = 20170101
 
 
-def main(home: Path, count: int) -> None:
+def main() -> None:
     """Print the seconds of each step, and the most memory the process had."""
-    settings = load_settings(home)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path, nargs="?", default="data", help="a workspace that was run (default: data)")
+    parser.add_argument("customers", type=int, nargs="?", default=CUSTOMERS, help=f"(default: {CUSTOMERS:,})")
+    arguments = parser.parse_args()
+    settings, count = load_settings(arguments.home), arguments.customers
     lake = lake_of(settings)
     contract = contract_of("features", CUSTOMER_FEATURES.name)
     as_of = date.fromisoformat(lake.partitions("features", contract)[-1][0])
@@ -147,4 +151,4 @@ def _fraction(text: ir.StringValue) -> ir.FloatingValue:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else CUSTOMERS)
+    main()
