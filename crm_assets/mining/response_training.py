@@ -193,7 +193,10 @@ class _Kind:
         outcome = rows["responded"].to_numpy(np.float64)
         days = rows["day"].to_numpy().astype("datetime64[D]")
         inputs, every, all_fields = fit_response_inputs(rows, for_prospects)
-        level = levels(self.rates, days - np.timedelta64(1), self.horizon_days)
+        at_once = len(np.unique(days)) == 1
+        # Before the only day nobody knew a level; its own is the same for everyone, so it tells nobody apart.
+        known_by = days + np.timedelta64(self.horizon_days if at_once else -1)
+        level = levels(self.rates, known_by, self.horizon_days)
         matrix = inputs.with_level(all_fields, rows, level)
         problem = Problem(
             inputs=matrix,
@@ -207,6 +210,7 @@ class _Kind:
             level=LEVEL,
             waves=waves(days, outcome, LEAST_OUTCOMES, WAVE_SHARE),
             held_out_waves=1,
+            one_snapshot=at_once,
         )
         name = f"{MODEL}: {self.kind}" + (", prospects" if for_prospects else "")
         leaks = {every.label(column): auc for column, auc in leaking_features(all_fields, outcome).items()}
@@ -279,7 +283,8 @@ class _Kind:
         for metric in METRICS:
             add(BASE_RATE, metric, float(values[metric][0]), drawn[metric])
         folds, _ = rolling_folds(problem)
-        if folds[0].can_teach and len(problem.preference) > 1:
+        # Where all were contacted on one day, there is no time to compare random folds with.
+        if folds[0].can_teach and len(folds[0].parts) == 1 and len(problem.preference) > 1:
             learn_from, _ = folds[0].parts[0]
             learnt = fit("lightgbm", all_fields[learn_from], problem.outcome[learn_from], self.seed, self.threads)
             scores = raw_scores(learnt, all_fields[judged], self.threads)
@@ -329,9 +334,9 @@ def _base_rate(model_id: str, inputs: ResponseInputs) -> ResponseModel:
 def _gap(figures: dict[str, dict[str, float]], champion: str) -> str:
     """How far random folds flatter, in one line."""
     told, naive = figures[champion]["auc"], figures.get(EVERY_FIELD, {})
-    said = f"{champion} has AUC {told:.3f} in time"
     if "random_auc" not in naive:
-        return said
+        return f"{champion} has AUC {told:.3f} on held-out contacts"
+    said = f"{champion} has AUC {told:.3f} in time"
     random, in_time = naive["random_auc"], naive["auc"]
     return (
         f"{said}; boosted trees on every field promise {random:.3f} on random folds and have {in_time:.3f} in time, "

@@ -215,6 +215,16 @@ def test_a_planted_sign_is_found_calibrated_and_survives_storage(rows, trained):
     assert np.allclose(pd.concat(halves)["response_probability"], scores["response_probability"])
 
 
+def test_contacts_of_one_day_are_told_by_folds_of_customers():
+    rows = contacts_of(days=1, a_day=1_500)
+    trained = trained_on(rows)
+    scores = score_responses(trained.models, rows, rates_of(rows), MONTH, ResponsePolicy(1.0, None, 1.0, None))
+    assert scores["response_probability"].mean() == pytest.approx(rows["delay_days"].notna().mean(), abs=0.02)
+    assert trained.models.kinds["mail"].customers.champion not in ("base_rate", "past_responses")
+    assert "on held-out contacts" in trained.card["kinds"]["mail"]["customers"]["validation"]
+    assert "lightgbm_every_field" not in set(trained.leaderboard["candidate"])
+
+
 def test_the_leaderboard_has_baselines_and_the_card_the_gap(trained):
     board = trained.leaderboard.set_index(["model", "candidate", "metric"])["value"]
     assert board["response: mail", "base_rate", "auc"] < board["response: mail", "logistic", "auc"]
