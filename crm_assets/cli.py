@@ -3,8 +3,6 @@
 Belongs here: arguments and what is printed. Not here: what a command does (`runs.py`, `status.py`, `demo.py`).
 """
 
-import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from crm_assets.quiet import quiet
 from crm_assets.settings import Settings, SettingsError, load_settings, write_settings
 
 if TYPE_CHECKING:
@@ -47,11 +46,7 @@ class Format(StrEnum):
 @app.callback()
 def main() -> None:
     """Customer-data mining: from CRM exports to segments, churn probabilities, customer value and cross-sell rules."""
-    # The libraries' warnings are meant for developers; the commands' own messages are printed by themselves.
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").propagate = False
-    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    quiet()
 
 
 @app.command()

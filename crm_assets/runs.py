@@ -17,11 +17,12 @@ from crm_assets.automation.landing import day_ranges, landed_deliveries, touched
 from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours
 from crm_assets.automation.second_process import Wait, second_process
 from crm_assets.checks.suite import getting_ready
-from crm_assets.contracts.registry import TRAINING_FEATURES
+from crm_assets.contracts.registry import TRAINING_FEATURES, contract_of
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.models import trained_months
 from crm_assets.lake.processes import this_process
 from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
+from crm_assets.quiet import quiet
 from crm_assets.settings import Settings, load_settings
 
 MODELS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -37,6 +38,8 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "response_model": (("quality", "leaderboard_response"),),
 }
 """Models of a month, each with what is made beside it."""
+
+_BESIDE_MODELS = tuple(key for beside in MODELS.values() for key in beside)
 
 PAST_MODELS = tuple(name for name in MODELS if name not in ("recommender", "forecaster", "response_model"))
 """What looks ahead from the newest day only is left out; a backfill in the UI makes it for past months too."""
@@ -259,8 +262,16 @@ class Runs:
         return runs
 
     def _untrained(self, month: date, needed: Iterable[str]) -> tuple[str, ...]:
-        """Models that a month lacks; a workspace of an earlier version has some of them."""
-        return tuple(name for name in needed if month.isoformat() not in trained_months(self.settings.models, name))
+        """Models that a month lacks, or what is made beside them, as where a run was killed between the two."""
+        made = {key: {part for (part,) in self.lake.partitions(key[0], contract_of(*key))} for key in _BESIDE_MODELS}
+        return tuple(
+            name
+            for name in needed
+            if not all(
+                month.isoformat() in months
+                for months in (trained_months(self.settings.models, name), *(made[key] for key in MODELS[name]))
+            )
+        )
 
     def _make_all(self, runs: Iterable[Planned]) -> Wait:
         for planned in runs:
@@ -271,6 +282,7 @@ class Runs:
 
 def runs_elsewhere(settings: Settings, instance: InstanceRef) -> Callable[[Planned], None]:
     """What makes runs of a workspace in another process, whose failures can be told to this one."""
+    quiet()
     runs = Runs(settings, dg.DagsterInstance.from_ref(instance), lambda doing: None)
 
     def make(planned: Planned) -> None:

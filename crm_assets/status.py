@@ -153,12 +153,15 @@ def _print_failing_checks(settings: Settings, instance: dg.DagsterInstance, cons
     graph = build_defs(settings).resolve_asset_graph()
     keys = sorted(graph.asset_check_keys, key=lambda key: (key.asset_key.to_user_string(), key.name))
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    failing = []
-    for key, record in latest.items():
-        evaluation = record.evaluation
-        if evaluation is not None and not evaluation.passed:
-            failing.append((key, evaluation))
-    console.print(f"checks: {len(latest)} evaluated, {len(failing)} failing")
+    # A run that was stopped leaves checks that it had only planned.
+    evaluated = {
+        key: record.evaluation
+        for key, record in latest.items()
+        if isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    }
+    failing = [(key, evaluation) for key, evaluation in evaluated.items() if not evaluation.passed]
+    stopped = f", {len(latest) - len(evaluated)} not, as a run was stopped" if len(evaluated) < len(latest) else ""
+    console.print(f"checks: {len(evaluated)} evaluated{stopped}, {len(failing)} failing")
     for key, evaluation in failing:
         console.print(
             f"  {evaluation.severity.value}: {'.'.join(key.asset_key.path)} {key.name}: {evaluation.description or ''}",

@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each part may import of the package, besides itself; parts named later stand on those named earlier.
 MAY_IMPORT = {
     "contracts": set(),
+    "quiet": set(),
     "settings": set(),
     "partitions": {"settings"},
     "mining": {"contracts"},

@@ -154,6 +154,20 @@ def test_a_backfill_of_a_day_equals_the_run_of_that_day(history: Path, finished:
         assert rows
 
 
+@pytest.mark.slow
+def test_what_a_kill_left_out_beside_a_model_is_made_by_the_next_run(finished: Path, tmp_path: Path) -> None:
+    home = shop.copy_of(finished, tmp_path / "home")
+    month = f"month={shop.LAST_DAY.replace(day=1)}"
+    beside = [home / "lake" / "models" / "rfm_cuts" / month, home / "lake" / "quality" / "leaderboard_churn" / month]
+    segments = home / "lake" / "marts" / "customer_segments" / f"as_of={shop.LAST_DAY}"
+    made = [folder / "part.parquet" for folder in (*beside, segments)]
+    known = [path.read_bytes() for path in made]
+    for folder in beside:
+        shutil.rmtree(folder)
+    shop.run_all(home)
+    assert [path.read_bytes() for path in made] == known
+
+
 def test_rebuilding_a_day_gives_equal_bytes(finished: Path, history: Path, tmp_path: Path) -> None:
     home = shop.copy_of(finished, tmp_path / "home")
     before = digests(home, PAST_DAY)

@@ -1,11 +1,16 @@
 """The command line on a small shop: what people type, and what they see."""
 
 import json
+import re
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from crm_assets.automation.instance import open_instance
+from crm_assets.definitions import build_defs, warehouse_of
+from crm_assets.partitions import range_tags
+from crm_assets.settings import load_settings
 from crm_assets_tests import shop
 from crm_assets_tests.shop import crm_assets
 
@@ -58,6 +63,20 @@ def test_status_shows_deliveries_partitions_and_the_newest_day(finished: Path) -
     assert result.exit_code == 0, result.stderr
     for words in ("6 ingested", "marts.churn_scores", f"newest as-of day with scores: {shop.LAST_DAY}", "checks:"):
         assert words in result.stdout
+
+
+def test_status_tells_checks_that_a_stopped_run_left(finished: Path, tmp_path: Path) -> None:
+    home = shop.copy_with_history(finished, tmp_path / "home")
+    warehouse_of(load_settings(home)).publish()
+    evaluated = int(re.search(r"checks: (\d+) evaluated, ", crm_assets(home, "status").stdout)[1])
+    with open_instance(home) as instance:
+        job = build_defs(load_settings(home)).resolve_job_def("score")
+        planned = instance.create_run_for_job(job, tags=range_tags(str(shop.LAST_DAY), str(shop.LAST_DAY)))
+        checks = len(planned.asset_check_selection or job.asset_layer.asset_graph.asset_check_keys)
+    assert checks > 30
+    assert f"checks: {evaluated - checks} evaluated, {checks} not, as a run was stopped" in (
+        crm_assets(home, "status").stdout
+    )
 
 
 def test_status_names_folders_that_no_source_explains(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.synchronize import Event
 from typing import Any
 
 Wait = Callable[[], None]
@@ -35,14 +36,16 @@ def second_process(
 
     Yields:
         What hands over pieces of work, to be done one after the other behind those before, and gives what waits for them
-        and raises what one of them raised, after which the rest of them is left.
+        and raises what one of them raised, after which the rest of them is left. What has not begun at the end of the block
+        is left too.
 
     Raises:
         SecondProcessError: It ended before its work was done.
     """
     # A copy of this process by `fork` would have its engine's locks without the threads that hold them.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, spawn, partial(_start, get_ready, *arguments))
+    is_over = spawn.Event()
+    pool = ProcessPoolExecutor(1, spawn, partial(_start, is_over, get_ready, *arguments))
     try:
         yield lambda pieces: pool.submit(_work, list(pieces)).result
     except BrokenProcessPool as error:
@@ -51,18 +54,22 @@ def second_process(
             "again, or set processes = 1 in crm.toml"
         ) from error
     finally:
+        # What has been handed over cannot be taken back.
+        is_over.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _start(get_ready: Callable[..., Callable[[Any], None]], *arguments: object) -> None:
-    global _do
+def _start(is_over: Event, get_ready: Callable[..., Callable[[Any], None]], *arguments: object) -> None:
+    global _do, _is_over
+    _is_over = is_over
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     _do = get_ready(*arguments)
 
 
 def _work(pieces: Sequence[Any]) -> None:
     for piece in pieces:
-        _do(piece)
+        if not _is_over.is_set():
+            _do(piece)
 
 
 def _end_with_the_first() -> None:
@@ -74,3 +81,4 @@ def _end_with_the_first() -> None:
 
 
 _do: Callable[[Any], None]
+_is_over: Event
