@@ -157,22 +157,14 @@ class Runs:
         *past, newest = sorted(set(days))
         months, past_months = set(map(month_of, days)), set(map(month_of, backtested))
         looking_back = _scores(set(backtested) - set(days), BACKTESTED)
-        # A model is compared with that of the month before, if there is one by then.
-        is_apart = months.isdisjoint(past_months | set(map(_next_month, past_months)))
         with self._second_process() as (parts, begin):
             models_without_features = begin(self._trainings(months, part=parts.models_without_features))
             marts_without_features = begin(_scores([newest], parts.marts_without_features))
             self._make_all(self._features_to_learn_from(months | past_months))
-            if is_apart:
-                backtests = begin([*self._trainings(past_months=past_months), *looking_back])
-                self._make_all(self._trainings(months, part=parts.models))
-            else:
-                self._make_all(self._trainings(months, past_months, parts.models))
-                backtests = begin(looking_back)
+            self._make_all(self._trainings(months, past_months, parts.models))
             models_without_features()
-            self._make_all([*_scores(past, DAILY), *_scores([newest], parts.marts)])
+            self._make_all([*looking_back, *_scores(past, DAILY), *_scores([newest], parts.marts)])
             marts_without_features()
-            backtests()
             self._make_all(_scores([newest], parts.last_marts))
 
     def make(self, planned: Planned) -> None:
