@@ -46,6 +46,7 @@ from crm_assets.mining.lifecycle import (
     lifecycle,
     transitions,
 )
+from crm_assets.mining.look_ahead import known_by
 from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
 from crm_assets.mining.offers import OfferRules, cross_sell_offers
 from crm_assets.mining.persons import Persons
@@ -81,7 +82,7 @@ from crm_assets.mining.segment_rules import Condition, Rule, SegmentRules, rule_
 from crm_assets.mining.segment_trees import response_labels
 from crm_assets.mining.segments import customer_segments
 from crm_assets.mining.strata import draw_strata, with_strata
-from crm_assets.mining.subscriptions import running_subscriptions
+from crm_assets.mining.subscriptions import contract_versions, running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
 from crm_assets.mining.value_curve import value_curve
 from crm_assets.mining.value_measures import later_spend, value_measures
@@ -317,7 +318,19 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     next_orders: lambda t: iter([next_orders(t("customer_days"), MONTH_ENDS[:3], 45)]),
     churn_labels: lambda t: iter([churn_labels(t("customer_days"), MONTH_ENDS[:3], 30, 45)]),
     running_subscriptions: lambda t: iter(
-        [running_subscriptions(t("clean_subscriptions"), t("clean_customers"), t("customer_days"), MONTH_ENDS[1:3], 30)]
+        [
+            running_subscriptions(
+                t("clean_subscriptions"), t("clean_customers"), t("customer_days"), MONTH_ENDS[1:3], 30, versions
+            )
+            for versions in (None, contract_versions(t("validated_subscriptions")))
+        ]
+    ),
+    contract_versions: lambda t: iter([contract_versions(t("validated_subscriptions"), {"crm": [EXPORTS[1]]})]),
+    known_by: lambda t: iter(
+        [
+            known_by(t(name), EXPORTS[0])
+            for name in ("clean_contacts", "clean_subscriptions", "clean_customers", "validated_customers", "members")
+        ]
     ),
     order_histories: lambda t: iter(
         [order_histories(customer_features(*map(t, _FEATURES), MONTH_ENDS, hold), MONTH_ENDS[1:], 1000, 1)]

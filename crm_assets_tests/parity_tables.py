@@ -76,6 +76,7 @@ class Tables:
             "clean_interactions": _table(layers.clean(INTERACTIONS), self._interactions()),
             "responses": self._responses(),
             "clean_subscriptions": _table(layers.clean(SUBSCRIPTIONS), self._subscriptions()),
+            "validated_subscriptions": self._delivered(SUBSCRIPTIONS, self._subscriptions()),
             "clusters": pa.table({"customer_id": ["c1", "c3", "nobody"], "cluster_name": ["a", "b", "c"]}),
             "full": pa.table({"_source": ["crm"], "_export_date": pa.array([EXPORTS[1]])}),
         }

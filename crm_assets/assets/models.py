@@ -93,8 +93,10 @@ def churn_model(
     """The churn model of a month, trained on labels that had ended before it, beside its baselines."""
     import pandas as pd
 
-    from crm_assets.mining.churn import training_days
-    from crm_assets.mining.churn_training import train_churn
+    from crm_assets.assets.look_ahead import features_looking_ahead
+    from crm_assets.mining.churn import CHURN_FEATURES, training_days
+    from crm_assets.mining.churn_training import train_churn, without_model
+    from crm_assets.mining.look_ahead import look_ahead_message
 
     persons = Persons.of(identity_members)
     first_day = customer_days.day.min().to_pyarrow().as_py()
@@ -106,10 +108,15 @@ def churn_model(
     models: dict[str, StoredModel] = {}
     leaderboards = []
     histories = _histories(training_features, months_days, settings)
+    looked_at = _looked_at(months_days, lake)
+    stopped = None
+    if looked_at:
+        ahead = features_looking_ahead(context, lake, training_features, looked_at, CHURN_FEATURES, settings)
+        stopped = without_model(look_ahead_message(ahead, looked_at), leaks=ahead) if ahead else None
     for month, (features, labels) in _training_rows(
         training_features, customer_days, persons, months_days, terms, settings, lake
     ):
-        trained = train_churn(
+        trained = stopped or train_churn(
             features,
             labels,
             month,
@@ -187,6 +194,18 @@ def card_metadata(card: Mapping[str, Any]) -> dict[str, Any]:
         "missing": card["missing"],
         "figures": dg.MetadataValue.md(figures.to_markdown(index=False, floatfmt=".3f")),
     }
+
+
+def _looked_at(months_days: Mapping[date, list[date]], lake: Lake) -> date | None:
+    """The day whose features are looked at for those that look ahead: once for all months, with the newest one.
+
+    It is the newest training day that is followed by days of its month, which such a feature has seen.
+    """
+    newest = max((month for (month,) in lake.partitions("features", TRAINING_FEATURES)), default="")
+    wanted = sorted({day for of_month in months_days.values() for day in of_month})
+    if not wanted or max(months_days).isoformat() < newest:
+        return None
+    return next((day for day in reversed(wanted) if (day + timedelta(days=1)).day > 1), wanted[-1])
 
 
 def _previous(models: Mapping[str, StoredModel], month: date, settings: Settings) -> "ChurnModel | None":

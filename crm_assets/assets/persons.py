@@ -29,6 +29,9 @@ MEMBERS = dg.AssetIn(["profile", IDENTITY_MEMBERS.name])
 DELIVERED_CUSTOMERS = every_delivery(CUSTOMERS)
 """When and by which source each record was delivered, which says whose values survive."""
 
+LINE_COLUMNS = ("customer_id", "product_id", "day", "amount", "is_return")
+"""What features read of order lines."""
+
 CUSTOMER_DAYS_AT_ONCE = 100_000
 """Most rows of features that are computed together, which keeps them within 1 GB."""
 
@@ -126,11 +129,10 @@ def _of_persons(
         return tables
     drawn = hold(drawn_by_day(first_seen, days, counted, settings.seed))
     ever = hold(drawn.select("customer_id").distinct())
-    columns = ("customer_id", "product_id", "day", "amount", "is_return")
     return replace(
         tables,
         customer_days=hold(customer_days.semi_join(ever, "customer_id")),
-        transactions=hold(transactions.semi_join(ever, "customer_id").select(columns)),
+        transactions=hold(transactions.semi_join(ever, "customer_id").select(LINE_COLUMNS)),
         customers=customers.semi_join(ever, "customer_id"),
         contacts=contacts.semi_join(ever, "customer_id"),
         drawn=drawn,

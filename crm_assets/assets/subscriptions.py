@@ -4,35 +4,45 @@ Belongs here: reading, calling, returning. Not here: how it is told (`mining/sub
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import ibis.expr.types as ir
 
+from crm_assets.assets.clean import every_delivery
 from crm_assets.assets.models import card_metadata
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.touched import full_exports
+from crm_assets.contracts.canonical import SUBSCRIPTIONS
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.as_of_days import union
+from crm_assets.mining.look_ahead import SAMPLE, known_by
 from crm_assets.mining.persons import Persons
-from crm_assets.mining.samples import bounded
-from crm_assets.mining.subscriptions import label_days, running_subscriptions
+from crm_assets.mining.samples import bounded, sample_customers
+from crm_assets.mining.subscriptions import contract_versions, label_days, running_subscriptions
+from crm_assets.mining.truth import FullExports
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, month_of, months
 from crm_assets.settings import Settings
+from crm_assets.sources.mapping import read_sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MODEL = "subscription_churn"
 
+_TABLES = ("subscriptions", "delivered", "customers", "customer_days", "identity_members")
+
 
 def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
     return {
         "subscriptions": dg.AssetIn(["clean", "subscriptions"], partition_mapping=mapping),
+        "delivered": every_delivery(SUBSCRIPTIONS),
         "customers": dg.AssetIn(["clean", "customers"]),
         "customer_days": dg.AssetIn(["profile", "customer_days"], partition_mapping=mapping),
         "identity_members": MEMBERS,
@@ -56,10 +66,12 @@ def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
 def subscription_churn_model(
     context: dg.AssetExecutionContext,
     subscriptions: ir.Table,
+    delivered: ir.Table,
     customers: ir.Table,
     customer_days: ir.Table,
     identity_members: ir.Table,
     settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[object]]:
     """The model of contracts of a month, trained on labels that had ended before it, beside its baselines."""
     import pandas as pd
@@ -67,19 +79,20 @@ def subscription_churn_model(
     from crm_assets.mining.churn_training import without_model
     from crm_assets.mining.subscription_churn import train_subscription_churn
 
-    persons = Persons.of(identity_members)
+    full = full_exports(lake, read_sources(settings.sources), SUBSCRIPTIONS)
     horizon, seed = settings.subscription_horizon_days, settings.seed
+    contracts = _Contracts(subscriptions, delivered, customers, customer_days, identity_members, full, horizon)
     first_end = subscriptions.ended_at.date().min().to_pyarrow().as_py()
     models, boards = {}, []
     for month in run_days(context):
         wanted = label_days(month, first_end, horizon) if first_end else []
         trained = without_model("needs contracts that ended: 0 rows", MODEL)
         if wanted:
-            rows = _running(subscriptions, customers, customer_days, persons, wanted, horizon)
-            rows = bounded(rows, settings.training_rows, len(wanted), seed)
+            rows = bounded(contracts.running(wanted), settings.training_rows, len(wanted), seed)
             trained = train_subscription_churn(
                 rows.to_pandas(),
                 month,
+                known=contracts.as_known_by(wanted[-1], seed).to_pandas(),
                 horizon_days=horizon,
                 screening_rows=settings.screening_rows,
                 seed=seed,
@@ -102,6 +115,7 @@ def subscription_churn_model(
 def subscription_churn_scores(
     context: dg.AssetExecutionContext,
     subscriptions: ir.Table,
+    delivered: ir.Table,
     customers: ir.Table,
     customer_days: ir.Table,
     identity_members: ir.Table,
@@ -110,15 +124,17 @@ def subscription_churn_scores(
     lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[ir.Table]]:
     """How likely each running contract is to end, scored by the newest model trained before the day."""
-    inputs = subscriptions, customers, customer_days, Persons.of(identity_members)
-    with lake.collected(SUBSCRIPTION_CHURN_SCORES.schema, _scores(context, lake, inputs, models, settings)) as rows:
+    full = full_exports(lake, read_sources(settings.sources), SUBSCRIPTIONS)
+    horizon = settings.subscription_horizon_days
+    contracts = _Contracts(subscriptions, delivered, customers, customer_days, identity_members, full, horizon)
+    with lake.collected(SUBSCRIPTION_CHURN_SCORES.schema, _scores(context, lake, contracts, models, settings)) as rows:
         yield dg.Output(rows)
 
 
 def _scores(
     context: dg.AssetExecutionContext,
     lake: Lake,
-    inputs: tuple[ir.Table, ir.Table, ir.Table, Persons],
+    contracts: "_Contracts",
     models: Mapping[str, StoredModel],
     settings: Settings,
 ) -> "Iterator[pa.Table]":
@@ -136,32 +152,48 @@ def _scores(
             context.log.info("subscription churn scores of %s: %s", as_of, stored.card.get("needs"))
             continue
         model = ChurnModel.from_document(stored.document)
-        for batch in lake.engine.batches(_running(*inputs, [as_of], settings.subscription_horizon_days)):
+        for batch in lake.engine.batches(contracts.running([as_of])):
             scores = score_subscriptions(model, batch.to_pandas(), settings.threads)
             yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
 
 
-def _running(
-    subscriptions: ir.Table,
-    customers: ir.Table,
-    customer_days: ir.Table,
-    persons: Persons,
-    wanted: list[date],
-    horizon_days: int,
-) -> ir.Table:
-    """Contracts that run on each day, of the persons of the day."""
-    recorded = subscriptions.mutate(record_id=subscriptions.customer_id)
-    parts = [
-        running_subscriptions(
-            persons.rows(recorded, group[0]),
-            customers,
-            persons.customer_days(customer_days, group[0]),
-            group,
-            horizon_days,
-        )
-        for group in persons.groups(wanted)
-    ]
-    return union(parts).order_by(["as_of", "subscription_id"])
+@dataclass(frozen=True)
+class _Contracts:
+    """What is known of contracts, by record."""
+
+    subscriptions: ir.Table
+    delivered: ir.Table
+    customers: ir.Table
+    customer_days: ir.Table
+    identity_members: ir.Table
+    full_exports: FullExports
+    horizon_days: int
+
+    def running(self, wanted: list[date]) -> ir.Table:
+        """Contracts that run on each day, of the persons of the day."""
+        persons = Persons.of(self.identity_members)
+        recorded = self.subscriptions.mutate(record_id=self.subscriptions.customer_id)
+        versions = contract_versions(self.delivered, self.full_exports)
+        parts = [
+            running_subscriptions(
+                persons.rows(recorded, group[0]),
+                self.customers,
+                persons.customer_days(self.customer_days, group[0]),
+                group,
+                self.horizon_days,
+                versions,
+            )
+            for group in persons.groups(wanted)
+        ]
+        return union(parts).order_by(["as_of", "subscription_id"])
+
+    def as_known_by(self, as_of: date, seed: int) -> ir.Table:
+        """Some of the contracts that run on a day and were delivered by then, by tables with nothing from after it."""
+        tables = {name: known_by(getattr(self, name), as_of) for name in _TABLES}
+        full = {source: [day for day in dates if day <= as_of] for source, dates in self.full_exports.items()}
+        cut = replace(self, **tables, full_exports=full)
+        known = cut.running([as_of]).semi_join(cut.delivered, "subscription_id")
+        return sample_customers(known, SAMPLE, seed)
 
 
 subscription_assets = [subscription_churn_model, subscription_churn_scores]

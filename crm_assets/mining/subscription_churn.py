@@ -18,6 +18,7 @@ from crm_assets.mining.classifiers import BLEND, LEARNERS, raw_scores, rule
 from crm_assets.mining.drift import reference_of
 from crm_assets.mining.explaining import lowered_by_theme
 from crm_assets.mining.leaks import leak_message, leaking_features
+from crm_assets.mining.look_ahead import look_ahead_message, looking_ahead
 from crm_assets.mining.model_choice import choose
 from crm_assets.mining.model_folds import Problem
 from crm_assets.mining.model_grade import grade
@@ -37,6 +38,7 @@ def train_subscription_churn(
     rows: pd.DataFrame,
     month_start: date,
     *,
+    known: pd.DataFrame | None = None,
     horizon_days: int = HORIZON_DAYS,
     screening_rows: int = SCREENING_ROWS,
     seed: int = 0,
@@ -47,6 +49,8 @@ def train_subscription_churn(
     Args:
         rows: as `running_subscriptions` gives them, on days whose labels had ended before the month.
         month_start: first day the model may score.
+        known: some rows of one day as they are by tables cut off at it, for contracts delivered by then; a field in which
+            they differ stops the model. None or no rows where nothing was delivered so early.
         horizon_days: length of the label.
         screening_rows: most rows that candidates which seldom win learn from on the newest fold.
         seed: of everything drawn.
@@ -69,6 +73,10 @@ def train_subscription_churn(
     leaks = {encoding.label(name): auc for name, auc in leaking_features(inputs, outcome).items()}
     if leaks:
         return without_model(leak_message(leaks), MODEL, leaks)
+    if known is not None and not known.empty:
+        ahead = _looking_ahead(rows, known, encoding)
+        if ahead:
+            return without_model(look_ahead_message(ahead, known["as_of"].iloc[0]), MODEL, ahead)
     days = pd.to_datetime(rows["as_of"]).to_numpy().astype("datetime64[D]")
     problem = Problem(
         inputs=inputs,
@@ -97,13 +105,34 @@ def train_subscription_churn(
             **card_of(problem, choice, seed, screening_rows),
             "features": [encoding.label(name) for name in encoding.columns],
             "grade": grade(outcome[choice.judged], choice.chance, None, horizon_days).card(),
-            "limits": f"{folds}Plan, fee and attributes are as the newest delivery tells them, not as of the day.",
+            "limits": f"{folds}{_limits(known)}",
         },
         features=tuple(encoding.columns),
         reference=reference_of(inputs[days == days.max()], choice.chance),
         encoding=encoding.to_document(),
     )
     return TrainedChurn(model, choice.leaderboard(MODEL, month_start), choice.message, {})
+
+
+def _looking_ahead(rows: pd.DataFrame, known: pd.DataFrame, encoding: Encoding) -> dict[str, float]:
+    """Fields of contracts that need data from after the day, with the share of contracts they differ in."""
+    key = ["as_of", "subscription_id"]
+    of_day = rows.merge(known[key].astype(rows[key].dtypes.to_dict()), on=key)
+    # Encoded together, since whether a field counts as a number depends on all its values.
+    both = pd.concat([of_day, known.astype({"as_of": of_day["as_of"].dtype})], ignore_index=True)
+    read = pd.concat([both[key], encode(both, encoding)], axis=1)
+    trained, cut = read.iloc[: len(of_day)], read.iloc[len(of_day) :]
+    found = looking_ahead(trained, cut, key, encoding.columns)
+    return {encoding.label(name): share for name, share in found.items()}
+
+
+def _limits(known: pd.DataFrame | None) -> str:
+    if known is None or known.empty:
+        return (
+            "Plan, fee and attributes are as first delivered, which was after the days learnt from: whether they were "
+            "known on these cannot be told."
+        )
+    return "Plan, fee and attributes are as told by the day; of contracts first delivered later, as first delivered."
 
 
 def score_subscriptions(model: ChurnModel, rows: pd.DataFrame, threads: int = 2) -> pd.DataFrame:

@@ -9,9 +9,12 @@ from datetime import date, timedelta
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.contracts.canonical import SUBSCRIPTIONS
 from crm_assets.contracts.features import DEMOGRAPHICS
+from crm_assets.contracts.layers import VALID_FROM, VALID_TO
 from crm_assets.mining.as_of_days import union
-from crm_assets.mining.cleaning import valid_on
+from crm_assets.mining.cleaning import clean_dimension, valid_on
+from crm_assets.mining.truth import NO_FULL_EXPORTS, FullExports
 
 HORIZON_DAYS = 30
 ORDER_DAYS = 90
@@ -26,6 +29,9 @@ NUMBERS = ("tenure_days", "monthly_fee", "paid", "contracts", "orders", "order_a
 
 CATEGORIES = ("plan", *DEMOGRAPHICS)
 """What is named; the keys of `attributes` come on top."""
+
+STATE = ("plan", "monthly_fee", "attributes")
+"""What deliveries tell of a contract without saying since when."""
 
 COLUMNS = ("as_of", "subscription_id", "customer_id", "ended", *NUMBERS, *CATEGORIES, "attributes")
 
@@ -53,6 +59,7 @@ def running_subscriptions(
     customer_days: ir.Table,
     as_of_days: Sequence[date],
     horizon_days: int = HORIZON_DAYS,
+    versions: ir.Table | None = None,
 ) -> ir.Table:
     """Contracts that run at the end of each as_of day.
 
@@ -62,10 +69,11 @@ def running_subscriptions(
         customer_days: as `mining.customer_days.customer_days` gives it, by person.
         as_of_days: last days seen.
         horizon_days: a contract that ends within so many days after the as_of day counts as ended.
+        versions: versions of contracts by export date, as `contract_versions` gives them; without them plan, fee and
+            attributes are as the newest delivery tells them.
 
     Returns:
-        `COLUMNS`, by as_of and subscription_id: `ended` is the label; everything else is as of the day, but for plan, fee
-        and attributes, which sources tell as they are now.
+        `COLUMNS`, by as_of and subscription_id: `ended` is the label; everything else is as of the day.
 
     Raises:
         ValueError: without any as_of day.
@@ -74,8 +82,35 @@ def running_subscriptions(
         raise ValueError("running_subscriptions needs at least one as_of day")
     if "record_id" not in subscriptions.columns:
         subscriptions = subscriptions.mutate(record_id=subscriptions.customer_id)
-    parts = [_on(subscriptions, customers, customer_days, day, horizon_days) for day in sorted(set(as_of_days))]
+    parts = []
+    for day in sorted(set(as_of_days)):
+        told = subscriptions if versions is None else _as_told(subscriptions, valid_on(versions, day))
+        parts.append(_on(told, customers, customer_days, day, horizon_days))
     return union(parts).order_by(["as_of", "subscription_id"])
+
+
+def contract_versions(validated: ir.Table, full_exports: FullExports = NO_FULL_EXPORTS) -> ir.Table:
+    """What deliveries told of each contract, and from when: the first version is valid from the beginning.
+
+    What a source writes into a contract when it ends is not in the versions before, so no model learns from it.
+
+    Args:
+        validated: validated subscriptions of every delivery.
+        full_exports: exports from which a missing key counts as deleted.
+
+    Returns:
+        subscription_id, plan, monthly_fee, attributes, valid_from, valid_to.
+    """
+    rows = clean_dimension(validated, SUBSCRIPTIONS, full_exports)
+    return rows.select("subscription_id", *STATE, VALID_FROM.name, VALID_TO.name)
+
+
+def _as_told(subscriptions: ir.Table, told: ir.Table) -> ir.Table:
+    """Contracts with plan, fee and attributes as they were told; those never told by then keep what they have."""
+    known = told.select(_told="subscription_id", **{f"_{name}": name for name in STATE})
+    both = subscriptions.left_join(known, subscriptions.subscription_id == known["_told"])
+    state = {name: both["_told"].notnull().ifelse(both[f"_{name}"], both[name]) for name in STATE}
+    return both.mutate(**state).select(*subscriptions.columns)
 
 
 def _on(

@@ -15,7 +15,7 @@ from crm_assets.contracts.features import CUSTOMER_DAYS
 from crm_assets.mining.churn import ChurnModel
 from crm_assets.mining.subscription_churn import score_subscriptions, train_subscription_churn
 from crm_assets.mining.subscription_inputs import Encoding, encode, fit_encoding
-from crm_assets.mining.subscriptions import COLUMNS, label_days, running_subscriptions
+from crm_assets.mining.subscriptions import COLUMNS, contract_versions, label_days, running_subscriptions
 
 AS_OF = date(2024, 3, 31)
 MONTH = date(2024, 5, 1)
@@ -83,6 +83,39 @@ def test_what_is_known_of_a_contract_is_known_by_the_day():
     assert (row["tenure_days"], row["monthly_fee"], row["contracts"]) == (30, 30, 1)
     assert row["paid"] == pytest.approx(30 * 30 / 30.4375)
     assert (row["orders"], row["order_amount"], row["recency_days"], row["gender"]) == (2, 10, 1, "other")
+
+
+def told(name, export, **more):
+    place = {"_source": "crm", "_file": "a.csv", "_line": 1, "_export_date": export}
+    return {"subscription_id": name, "customer_id": "ann", "started_at": datetime(2024, 1, 1), **place, **more}
+
+
+def test_plan_fee_and_attributes_are_as_told_by_the_day_and_else_as_first_told():
+    connection = ibis.duckdb.connect()
+    delivered = table(
+        connection,
+        layers.validated(SUBSCRIPTIONS),
+        [
+            told("changes", date(2024, 3, 31), plan="a", monthly_fee=10, attributes='{"called": 0}'),
+            told("changes", date(2024, 4, 1), plan="b", monthly_fee=20, attributes='{"called": 1}'),
+            told("late", date(2024, 4, 2), plan="c"),
+            told("late", date(2024, 4, 3), plan="d"),
+        ],
+    )
+    newest = {"plan": "newest", "monthly_fee": 99, "attributes": "{}"}
+    contracts = [contract(name, (2024, 1, 1), **newest) for name in ("changes", "late", "never")]
+    rows = running_subscriptions(
+        table(connection, layers.clean(SUBSCRIPTIONS), contracts),
+        table(connection, layers.clean(CUSTOMERS), []),
+        table(connection, CUSTOMER_DAYS, []),
+        [AS_OF, date(2024, 4, 1)],
+        versions=contract_versions(delivered),
+    ).to_pandas()
+    found = rows.set_index(["subscription_id", "as_of"])[["plan", "monthly_fee", "attributes"]]
+    assert found.loc[("changes", pd.Timestamp(AS_OF))].tolist() == ["a", 10, '{"called": 0}']
+    assert found.loc[("changes", pd.Timestamp("2024-04-01"))].tolist() == ["b", 20, '{"called": 1}']
+    assert found.loc[("late", pd.Timestamp(AS_OF)), "plan"] == "c"
+    assert found.loc[("never", pd.Timestamp(AS_OF)), "plan"] == "newest"
 
 
 def test_training_days_end_before_the_month_and_start_where_ends_are_known():
@@ -154,6 +187,30 @@ def test_a_status_set_when_the_contract_ends_stops_the_model_and_is_named():
     assert result.model is None
     assert "status is closed (AUC 1.000)" in result.message
     assert result.card["leaks"]
+
+
+def test_a_field_that_is_filled_in_after_the_end_stops_the_model_though_it_does_not_tell_all():
+    """A call to some of those who end: alone it is far from telling who does, but on the day it had not been made."""
+    rows = made_up()
+    day = rows["as_of"] == rows["as_of"].max()
+    called = rows["ended"] & (np.random.default_rng(1).random(len(rows)) < 0.5)
+    known = rows[day].assign(attributes=[json.dumps({"support": "yes", "called": 0})] * int(day.sum()))
+    rows["attributes"] = [json.dumps({"support": "yes", "called": int(value)}) for value in called]
+    stopped = train_subscription_churn(rows, MONTH, known=known.sample(frac=0.5, random_state=1))
+    assert stopped.model is None
+    assert set(stopped.card["leaks"]) == {"called"}
+    assert "called" in stopped.message
+    assert "needs data from after that day" in stopped.message
+    assert train_subscription_churn(rows, MONTH, known=known.iloc[:0]).model is not None, "nothing to compare with"
+
+
+def test_fields_as_they_were_known_train(trained):
+    rows = made_up()
+    known = rows[rows["as_of"] == rows["as_of"].max()].drop(columns="ended")
+    honest = train_subscription_churn(rows, MONTH, known=known)
+    assert honest.message == trained.message
+    assert "as told by the day" in honest.card["limits"]
+    assert "cannot be told" in trained.card["limits"]
 
 
 def test_random_labels_promote_nothing_and_without_ends_it_says_what_it_needs():
