@@ -275,8 +275,11 @@ def test_values_out_of_range_warn_and_show_examples(ingested):
     assert evaluations["churn_scores", "risk_band_in_set"].description.endswith("such as extreme")
 
 
-def test_an_empty_mart_warns(ingested):
+def test_an_empty_mart_warns_where_the_workspace_has_what_it_is_made_of(ingested):
     assert failed(check(ingested, "marts", "churn_scores")) == {("churn_scores", "has_rows")}
+    evaluation = check(ingested, "marts", "subscription_churn_scores")["subscription_churn_scores", "has_rows"]
+    assert evaluation.passed
+    assert evaluation.description == "no rows were made; the workspace has no subscriptions"
 
 
 def figure(candidate, metric, value):
