@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from crm_assets.automation.instance import open_instance
-from crm_assets.runs import Runs
+from crm_assets.runs import Planned, Runs
 from crm_assets.settings import load_settings
 from crm_assets_tests import shop
 
@@ -58,9 +58,10 @@ def campaigned(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def make(runs: Runs) -> None:
-    runs._run("train", MONTH, MONTH, [["models", "response_model"], ["quality", "leaderboard_response"]])
+    models = [["models", "response_model"], ["quality", "leaderboard_response"]]
+    runs.make(Planned("", "train", MONTH, MONTH, models))
     day = shop.LAST_DAY
-    runs._run("score", day, day, [["marts", "response_scores"], ["marts", "campaign_responses"]])
+    runs.make(Planned("", "score", day, day, [["marts", "response_scores"], ["marts", "campaign_responses"]]))
 
 
 def test_everyone_is_scored_and_those_who_respond_more_rank_first(campaigned: Path) -> None:

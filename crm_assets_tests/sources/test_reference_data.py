@@ -99,7 +99,7 @@ TABLES = {
     "cdnow": ["transactions", "customers"],
     "marketing_campaign": ["customers", "campaign_contacts", "feedback"],
     "hillstrom": ["customers", "campaigns", "campaign_contacts"],
-    "bank_marketing": ["customers", "campaign_contacts", "interactions"],
+    "bank_marketing": ["customers", "campaigns", "campaign_contacts", "interactions"],
     "reviews_zh": ["feedback", "products"],
 }
 
