@@ -3,7 +3,7 @@
 Belongs here: which partitions of which job a command runs. Not here: what a job does, or how a command looks (`cli.py`).
 """
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -38,8 +38,6 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "response_model": (("quality", "leaderboard_response"),),
 }
 """Models of a month, each with what is made beside it."""
-
-_BESIDE_MODELS = tuple(key for beside in MODELS.values() for key in beside)
 
 PAST_MODELS = tuple(name for name in MODELS if name not in ("recommender", "forecaster", "response_model"))
 """What looks ahead from the newest day only is left out; a backfill in the UI makes it for past months too."""
@@ -155,13 +153,13 @@ class Runs:
         for day in (*days, *backtested):
             self._require_partition(day)
         *past, newest = sorted(set(days))
-        months, past_months = set(map(month_of, days)), set(map(month_of, backtested))
+        untrained = self._untrained(set(map(month_of, days)), set(map(month_of, backtested)))
         looking_back = _scores(set(backtested) - set(days), BACKTESTED)
         with self._second_process() as (parts, begin):
-            models_without_features = begin(self._trainings(months, part=parts.models_without_features))
+            models_without_features = begin(_trainings(untrained, parts.models_without_features))
             marts_without_features = begin(_scores([newest], parts.marts_without_features))
-            self._make_all(self._features_to_learn_from(months | past_months))
-            self._make_all(self._trainings(months, past_months, parts.models))
+            self._make_all(self._features_to_learn_from(untrained))
+            self._make_all(_trainings(untrained, parts.models))
             models_without_features()
             self._make_all([*looking_back, *_scores(past, DAILY), *_scores([newest], parts.marts)])
             marts_without_features()
@@ -217,53 +215,39 @@ class Runs:
         with second_process(runs_elsewhere, self.settings, self.instance.get_ref()) as begin:
             yield Parts.of(graph), begin
 
-    def _features_to_learn_from(self, months: Iterable[date]) -> list[Planned]:
-        """Runs that keep the features which models of months learn from, where one of them is not trained yet."""
-        needed = [month for month in months if self._untrained(month, MODELS)]
-        start = self.settings.start_date
-        if not needed or start is None:
-            return []
-        kept = {date.fromisoformat(month) for (month,) in self.lake.partitions("features", TRAINING_FEATURES)}
-        history = [month for month in _months(start, max(needed)) if month not in kept]
-        made = dg.AssetKey(["features", TRAINING_FEATURES.name])
-        doing = "features of the training days"
-        return [Planned(doing, "train", first, last, (made,)) for first, last in _ranges_of_months(history)]
+    def _untrained(self, months: Collection[date], past_months: Iterable[date]) -> dict[date, tuple[str, ...]]:
+        """Models that months lack, or what is made beside them, as where a run was killed between the two.
 
-    def _trainings(
-        self, months: Iterable[date] = (), past_months: Iterable[date] = (), part: Container[dg.AssetKey] | None = None
-    ) -> list[Planned]:
-        """Runs that train the models of months that have none yet.
-
-        Months before the last one get those only that scores of past days need.
+        Months before the last one need those only that scores of past days read.
 
         Args:
             months: Months of days of which everything is made.
-            past_months: Months that get the churn model alone.
-            part: What of it is made.
+            past_months: Months that need the churn model alone.
         """
-        newest = max(months, default=None)
-        missing = {month: self._untrained(month, BACKTESTED_MODELS) for month in past_months}
-        missing |= {month: self._untrained(month, MODELS if month == newest else PAST_MODELS) for month in months}
-        runs = []
-        for names in sorted(set(missing.values())):
-            keys = [key for name in names for key in (("models", name), *MODELS[name])]
-            made = tuple(key for key in map(dg.AssetKey, keys) if part is None or key in part)
-            for first, last in _ranges_of_months(month for month in missing if missing[month] == names and made):
-                whole = f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
-                runs.append(Planned(f"train for {whole}", "train", first, last, made))
-        return runs
+        needed: dict[date, tuple[str, ...]] = dict.fromkeys(past_months, BACKTESTED_MODELS)
+        needed |= {month: tuple(MODELS) if month == max(months) else PAST_MODELS for month in months}
+        beside = {key for keys in MODELS.values() for key in keys}
+        made = {key: {month for (month,) in self.lake.partitions(key[0], contract_of(*key))} for key in beside}
+        trained = {
+            name: trained_months(self.settings.models, name).intersection(*(made[key] for key in keys))
+            for name, keys in MODELS.items()
+        }
+        lacking = {
+            month: tuple(name for name in names if month.isoformat() not in trained[name])
+            for month, names in needed.items()
+        }
+        return {month: names for month, names in lacking.items() if names}
 
-    def _untrained(self, month: date, needed: Iterable[str]) -> tuple[str, ...]:
-        """Models that a month lacks, or what is made beside them, as where a run was killed between the two."""
-        made = {key: {part for (part,) in self.lake.partitions(key[0], contract_of(*key))} for key in _BESIDE_MODELS}
-        return tuple(
-            name
-            for name in needed
-            if not all(
-                month.isoformat() in months
-                for months in (trained_months(self.settings.models, name), *(made[key] for key in MODELS[name]))
-            )
-        )
+    def _features_to_learn_from(self, untrained: Collection[date]) -> list[Planned]:
+        """Runs that keep the features which models of months learn from."""
+        start = self.settings.start_date
+        if not untrained or start is None:
+            return []
+        kept = {date.fromisoformat(month) for (month,) in self.lake.partitions("features", TRAINING_FEATURES)}
+        history = [month for month in _months(start, max(untrained)) if month not in kept]
+        made = dg.AssetKey(["features", TRAINING_FEATURES.name])
+        doing = "features of the training days"
+        return [Planned(doing, "train", first, last, (made,)) for first, last in _ranges_of_months(history)]
 
     def _make_all(self, runs: Iterable[Planned]) -> Wait:
         for planned in runs:
@@ -287,6 +271,18 @@ def runs_elsewhere(settings: Settings, instance: InstanceRef) -> Callable[[Plann
             raise RunFailedError(f"{planned.doing}: {type(error).__name__}: {error}") from None
 
     return make
+
+
+def _trainings(untrained: Mapping[date, tuple[str, ...]], part: Container[dg.AssetKey]) -> list[Planned]:
+    """Runs that train the models of months, as far as a part holds them, with what is made beside."""
+    runs = []
+    for names in sorted(set(untrained.values())):
+        keys = [key for name in names for key in (("models", name), *MODELS[name])]
+        made = tuple(key for key in map(dg.AssetKey, keys) if key in part)
+        for first, last in _ranges_of_months(month for month in untrained if untrained[month] == names and made):
+            whole = f"{first:%Y-%m}" if first == last else f"{first:%Y-%m} to {last:%Y-%m}"
+            runs.append(Planned(f"train for {whole}", "train", first, last, made))
+    return runs
 
 
 def _scores(days: Iterable[date], made: Collection[dg.AssetKey | Sequence[str]]) -> list[Planned]:

@@ -4,6 +4,7 @@ Belongs here: reading, calling, returning. Not here: how it is told (`mining/sub
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
@@ -79,28 +80,29 @@ def subscription_churn_model(
     from crm_assets.mining.churn_training import without_model
     from crm_assets.mining.subscription_churn import train_subscription_churn
 
-    full = full_exports(lake, read_sources(settings.sources), SUBSCRIPTIONS)
     horizon, seed = settings.subscription_horizon_days, settings.seed
-    contracts = _Contracts(subscriptions, delivered, customers, customer_days, identity_members, full, horizon)
     first_end = subscriptions.ended_at.date().min().to_pyarrow().as_py()
     models, boards = {}, []
-    for month in run_days(context):
-        wanted = label_days(month, first_end, horizon) if first_end else []
-        trained = without_model("needs contracts that ended: 0 rows", MODEL)
-        if wanted:
-            rows = bounded(contracts.running(wanted), settings.training_rows, len(wanted), seed)
-            trained = train_subscription_churn(
-                rows.to_pandas(),
-                month,
-                known=contracts.as_known_by(wanted[-1], seed).to_pandas(),
-                horizon_days=horizon,
-                screening_rows=settings.screening_rows,
-                seed=seed,
-                threads=settings.threads,
-            )
-        context.log.info("subscription churn model for %s: %s", month, trained.message)
-        models[month.isoformat()] = StoredModel(trained.model.to_document() if trained.model else None, trained.card)
-        boards.append(trained.leaderboard.assign(trained_for=month, month=month))
+    tables = subscriptions, delivered, customers, customer_days, identity_members
+    with _contracts(lake, settings, tables) as contracts:
+        for month in run_days(context):
+            wanted = label_days(month, first_end, horizon) if first_end else []
+            trained = without_model("needs contracts that ended: 0 rows", MODEL)
+            if wanted:
+                rows = bounded(contracts.running(wanted), settings.training_rows, len(wanted), seed)
+                trained = train_subscription_churn(
+                    rows.to_pandas(),
+                    month,
+                    known=contracts.as_known_by(wanted[-1], seed).to_pandas(),
+                    horizon_days=horizon,
+                    screening_rows=settings.screening_rows,
+                    seed=seed,
+                    threads=settings.threads,
+                )
+            context.log.info("subscription churn model for %s: %s", month, trained.message)
+            document = trained.model.to_document() if trained.model else None
+            models[month.isoformat()] = StoredModel(document, trained.card)
+            boards.append(trained.leaderboard.assign(trained_for=month, month=month))
     yield dg.Output(models, "model", metadata={"choice": trained.message, **card_metadata(trained.card)})
     yield dg.Output(pd.concat(boards), "leaderboard")
 
@@ -124,10 +126,11 @@ def subscription_churn_scores(
     lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[ir.Table]]:
     """How likely each running contract is to end, scored by the newest model trained before the day."""
-    full = full_exports(lake, read_sources(settings.sources), SUBSCRIPTIONS)
-    horizon = settings.subscription_horizon_days
-    contracts = _Contracts(subscriptions, delivered, customers, customer_days, identity_members, full, horizon)
-    with lake.collected(SUBSCRIPTION_CHURN_SCORES.schema, _scores(context, lake, contracts, models, settings)) as rows:
+    tables = subscriptions, delivered, customers, customer_days, identity_members
+    with (
+        _contracts(lake, settings, tables) as contracts,
+        lake.collected(SUBSCRIPTION_CHURN_SCORES.schema, _scores(context, lake, contracts, models, settings)) as rows,
+    ):
         yield dg.Output(rows)
 
 
@@ -167,13 +170,13 @@ class _Contracts:
     customer_days: ir.Table
     identity_members: ir.Table
     full_exports: FullExports
+    versions: ir.Table
     horizon_days: int
 
     def running(self, wanted: list[date]) -> ir.Table:
         """Contracts that run on each day, of the persons of the day."""
         persons = Persons.of(self.identity_members)
         recorded = self.subscriptions.mutate(record_id=self.subscriptions.customer_id)
-        versions = contract_versions(self.delivered, self.full_exports)
         parts = [
             running_subscriptions(
                 persons.rows(recorded, group[0]),
@@ -181,7 +184,7 @@ class _Contracts:
                 persons.customer_days(self.customer_days, group[0]),
                 group,
                 self.horizon_days,
-                versions,
+                self.versions,
             )
             for group in persons.groups(wanted)
         ]
@@ -191,9 +194,20 @@ class _Contracts:
         """Some of the contracts that run on a day and were delivered by then, by tables with nothing from after it."""
         tables = {name: known_by(getattr(self, name), as_of) for name in _TABLES}
         full = {source: [day for day in dates if day <= as_of] for source, dates in self.full_exports.items()}
-        cut = replace(self, **tables, full_exports=full)
+        cut = replace(self, **tables, full_exports=full, versions=contract_versions(tables["delivered"], full))
         known = cut.running([as_of]).semi_join(cut.delivered, "subscription_id")
         return sample_customers(known, SAMPLE, seed)
+
+
+@contextmanager
+def _contracts(
+    lake: Lake, settings: Settings, tables: tuple[ir.Table, ir.Table, ir.Table, ir.Table, ir.Table]
+) -> Iterator[_Contracts]:
+    """Contracts with their versions, which every day reads, kept in the engine."""
+    full = full_exports(lake, read_sources(settings.sources), SUBSCRIPTIONS)
+    _, delivered, *_ = tables
+    with lake.engine.held(contract_versions(delivered, full)) as versions:
+        yield _Contracts(*tables, full, versions, settings.subscription_horizon_days)
 
 
 subscription_assets = [subscription_churn_model, subscription_churn_scores]

@@ -4,7 +4,6 @@ Belongs here: what `dagster.yaml` says. Not here: a team's instance on Postgres,
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     path = folder / INSTANCE_FILE
     if not path.exists():
         # Whole when it appears: half of it would be another instance, and would stay.
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
-            yaml.safe_dump(instance_config(str(folder)), file, sort_keys=False)
-        os.replace(file.name, path)
+        made = folder / f".{INSTANCE_FILE}.{os.getpid()}"
+        made.write_text(yaml.safe_dump(instance_config(str(folder)), sort_keys=False), "utf-8")
+        os.replace(made, path)
     return dg.DagsterInstance.from_config(str(folder))

@@ -4,6 +4,7 @@ Belongs here: counts and intervals. Not here: what a campaign brought beyond wha
 (`campaign_effects.py`), who responds next (`response.py`).
 """
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import ibis.expr.types as ir
@@ -62,9 +63,10 @@ def campaign_response_rates(sums: pd.DataFrame) -> pd.DataFrame:
     value, squared = (sums[name].astype("float64").to_numpy() for name in ("value", "squared_value"))
     found = sums.drop(columns=["value", "squared_value"])
     for name, counts in (("response", sums["responses"]), ("conversion", sums["buyers"])):
-        share = counts.to_numpy(np.float64) / contacts
-        low, high = wilson(share, contacts)
-        found = found.assign(**{f"{name}_rate": share, f"{name}_low": low, f"{name}_high": high})
+        low, high = _wilson(counts.tolist(), sums["contacts"].tolist())
+        found = found.assign(
+            **{f"{name}_rate": counts.to_numpy(np.float64) / contacts, f"{name}_low": low, f"{name}_high": high}
+        )
     mean = value / contacts
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(contacts > 1, (squared - contacts * mean**2) / (contacts - 1), np.nan)
@@ -78,9 +80,9 @@ def campaign_response_rates(sums: pd.DataFrame) -> pd.DataFrame:
     return found[list(CAMPAIGN_RESPONSES.by_name)]
 
 
-def wilson(share: Floats, rows: Floats) -> tuple[Floats, Floats]:
+def _wilson(hits: Sequence[int], rows: Sequence[int]) -> tuple[Floats, Floats]:
     """Ends of the 95% interval of shares of so many rows, above 0."""
-    shrunk = 1 + _NORMAL**2 / rows
-    centre = (share + _NORMAL**2 / (2 * rows)) / shrunk
-    half = _NORMAL * np.sqrt(share * (1 - share) / rows + _NORMAL**2 / (4 * rows**2)) / shrunk
-    return np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
+    from scipy.stats import binomtest
+
+    found = [binomtest(hit, count).proportion_ci(method="wilson") for hit, count in zip(hits, rows, strict=True)]
+    return np.array([ends.low for ends in found]), np.array([ends.high for ends in found])

@@ -64,6 +64,8 @@ class ResponseInputs:
 
     def with_level(self, fields: pd.DataFrame, rows: pd.DataFrame, level: Floats) -> pd.DataFrame:
         """The same of rows whose fields, and maybe others, are encoded already."""
+        from scipy.special import expit, logit
+
         own = rows["kind_contacts"].to_numpy(np.float64), rows["kind_responses"].to_numpy(np.float64)
         rate = (own[1] + _OWN_PRIOR * expit(level)) / (own[0] + _OWN_PRIOR)
         return fields[self.encoding.columns].assign(**{LEVEL: level, PAST_RESPONSES: logit(rate)})
@@ -132,6 +134,8 @@ def levels(rates: pd.DataFrame, days: NDArray[Any], horizon_days: int) -> Floats
     Returns:
         One for each day; before the first horizon has ended, those of 5 in 100.
     """
+    from scipy.special import logit
+
     responses = rates["contacts"].where(rates["delay_days"] <= horizon_days, 0)
     by_day = rates.assign(responses=responses).groupby("day")[["contacts", "responses"]].sum()
     known = by_day.index.to_numpy().astype("datetime64[D]") + np.timedelta64(horizon_days)
@@ -140,7 +144,7 @@ def levels(rates: pd.DataFrame, days: NDArray[Any], horizon_days: int) -> Floats
     ends = np.searchsorted(known, days, side="right")
     starts = np.maximum(np.searchsorted(contacts, contacts[ends] - LEVEL_CONTACTS, side="right") - 1, 0)
     got, of = responses[ends] - responses[starts], contacts[ends] - contacts[starts]
-    return logit((got + _PRIOR_RATE * _PRIOR_CONTACTS) / (of + _PRIOR_CONTACTS))
+    return np.asarray(logit((got + _PRIOR_RATE * _PRIOR_CONTACTS) / (of + _PRIOR_CONTACTS)))
 
 
 def horizon_of(rates: pd.DataFrame, most_days: int) -> int:
@@ -181,16 +185,6 @@ def waves(days: NDArray[Any], outcome: Floats, least: int, share: float) -> NDAr
             first -= 1
         starts[first:end] = distinct[first]
     return np.asarray(starts[codes])
-
-
-def logit(share: Floats) -> Floats:
-    """Log-odds of a share above 0 and below 1."""
-    return np.asarray(np.log(share / (1 - share)))
-
-
-def expit(value: Floats) -> Floats:
-    """The share whose log-odds these are."""
-    return np.asarray(1 / (1 + np.exp(-value)))
 
 
 def _is_wave(rows: float, hits: float, least_rows: float, least: int) -> bool:

@@ -28,7 +28,6 @@ from crm_assets.mining.response_inputs import (
     LEVEL,
     PAST_RESPONSES,
     ResponseInputs,
-    expit,
     fit_response_inputs,
     horizon_of,
     levels,
@@ -267,6 +266,8 @@ class _Kind:
         self, name: str, problem: Problem, choice: Choice, all_fields: pd.DataFrame
     ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
         """The leaderboard with the base rate, random folds and boosted trees on every field."""
+        from scipy.special import expit
+
         board = choice.leaderboard(name, self.month)
         figures = {candidate: dict(known) for candidate, known in choice.figures.items()}
         judged = choice.judged

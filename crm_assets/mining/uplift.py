@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from crm_assets.contracts.response import DO_NOT_DISTURB, LOST_CAUSE, PERSUADABLE, SURE_THING
 from crm_assets.mining.classifiers import raw_scores
 from crm_assets.mining.model_metrics import interval
-from crm_assets.mining.response_inputs import ResponseInputs, expit
+from crm_assets.mining.response_inputs import ResponseInputs
 
 AVERAGE = "average_effect"
 T_LEARNER, CLASS_TRANSFORMATION = "t_learner", "class_transformation"
@@ -87,6 +87,8 @@ def uplift_of(model: Uplift, rows: pd.DataFrame, threads: int = 1) -> FoundUplif
         return FoundUplift(np.full(len(rows), model.average), None)
     if rows.empty:
         return FoundUplift(np.zeros(0), [])
+    from scipy.special import expit
+
     matrix = ResponseInputs.from_document(model.inputs).matrix(rows, np.zeros(len(rows)))
     uplift = predicted_uplift(model.estimators, matrix, threads)
     without = expit(raw_scores(model.estimators["control"], matrix, threads))
@@ -100,6 +102,8 @@ def uplift_of(model: Uplift, rows: pd.DataFrame, threads: int = 1) -> FoundUplif
 
 def predicted_uplift(estimators: Mapping[str, Any], matrix: pd.DataFrame, threads: int = 1) -> Floats:
     """Uplift by learnt estimators: `transformed`, or `contacted` and `control`."""
+    from scipy.special import expit
+
     if "transformed" in estimators:
         return np.asarray(2 * expit(raw_scores(estimators["transformed"], matrix, threads)) - 1)
     contacted, control = (expit(raw_scores(estimators[side], matrix, threads)) for side in ("contacted", "control"))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CAMPAIGNS, CUSTOMERS, INTERACTIONS
@@ -25,7 +26,7 @@ from crm_assets.mining.response_cases import (
     response_rates,
     scored_rows,
 )
-from crm_assets.mining.response_inputs import expit, fit_response_inputs, horizon_of, levels, waves
+from crm_assets.mining.response_inputs import fit_response_inputs, horizon_of, levels, waves
 from crm_assets.mining.response_training import train_responses
 from crm_assets_tests.mining.test_subscriptions import table
 
