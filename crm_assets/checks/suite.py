@@ -112,6 +112,9 @@ def getting_ready() -> Iterator[None]:
 
     Two threads that import the same library may meet half of it, so this ends when the import has.
     """
+    # Half of it would do harm: once its first module is there, each query of Dagster's storage asks it.
+    import sqlalchemy.orm  # noqa: F401
+
     ready = _ready()
     try:
         yield

@@ -1,5 +1,8 @@
 """What contracts mean."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -87,3 +90,12 @@ def test_a_value_champion_must_rank_better_than_past_spend():
     )
     assert not _value_verdict(past + ranks("mbg_nbd", 0.4, 0.6, True))[0]
     assert _value_verdict(ranks("past_spend", 0.4, 0.7, True)) == (True, "past spend stayed champion")
+
+
+def test_queries_of_dagsters_storage_never_meet_half_of_a_library_that_is_imported_aside():
+    ask = (
+        "import sys; from crm_assets.checks.suite import getting_ready\n"
+        "with getting_ready(): print(hasattr(sys.modules.get('sqlalchemy.orm.exc'), 'UnmappedClassError'))"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
