@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     offer_repeat_days: int = Field(
         90, ge=0, description="Days after a purchase in which what was bought is not a cross-sell offer."
     )
+    sequence_days: int = Field(30, ge=1, description="Days in which the second purchase of a sequential rule follows.")
     offer_take_rate: float = Field(
         0.1, gt=0, le=1, description="Share of the purchases an offer hopes for that the contact brings about."
     )

@@ -48,7 +48,7 @@ from crm_assets.mining.lifecycle import (
 )
 from crm_assets.mining.look_ahead import known_by
 from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
-from crm_assets.mining.offers import OfferRules, cross_sell_offers
+from crm_assets.mining.offers import OfferRules, cross_sell_offers, items_of, products_bought
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.product_purchases import (
     basket_lines,
@@ -81,6 +81,7 @@ from crm_assets.mining.segment_profiles import described_customers, levels_by_se
 from crm_assets.mining.segment_rules import Condition, Rule, SegmentRules, rule_ids
 from crm_assets.mining.segment_trees import response_labels
 from crm_assets.mining.segments import customer_segments
+from crm_assets.mining.sequential_rules import SequenceLimits, sequential_rules
 from crm_assets.mining.strata import draw_strata, with_strata
 from crm_assets.mining.subscriptions import contract_versions, running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
@@ -381,6 +382,20 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     count_itemsets: lambda t: iter([count_itemsets(t("baskets"), [("tea 0", "茶 0"), ("Tea 1",), ("none",)])]),
     cross_sell_rules: lambda t: iter(
         [cross_sell_rules(t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3)]
+    ),
+    sequential_rules: lambda t: iter(
+        [
+            sequential_rules(
+                t("clean_transactions"),
+                t("clean_products"),
+                LAST_DAY,
+                SequenceLimits(30, 7, least_expected=0.1),
+            )
+        ]
+    ),
+    products_bought: lambda t: iter([products_bought(t("clean_transactions"), t("clean_products"), LAST_DAY, 30)]),
+    items_of: lambda t: iter(
+        [items_of(products_bought(t("clean_transactions"), t("clean_products"), LAST_DAY, 30), "category")]
     ),
     cross_sell_offers: lambda t: iter(
         [

@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
-from crm_assets.contracts.basket import CROSS_SELL_RULES, LEVELS
+from crm_assets.contracts.basket import CROSS_SELL_RULES, LEVELS, SEQUENTIAL_RULES
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
 from crm_assets.lake.layout import Lake
@@ -23,6 +23,8 @@ from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.mining.samples import as_floats
 from crm_assets.mining.segments import customer_segments as segment
+from crm_assets.mining.sequential_rules import SequenceLimits
+from crm_assets.mining.sequential_rules import sequential_rules as mine_sequences
 from crm_assets.partitions import UP_TO_THE_DAY, days, month_of
 from crm_assets.settings import Settings
 
@@ -153,7 +155,7 @@ def cross_sell_rules(
         transactions,
         products,
         as_of,
-        levels=tuple(level for level in LEVELS if level in settings.rule_min_support),
+        levels=_mined_levels(settings),
         minimum_support=settings.rule_min_support,
         minimum_confidence=settings.rule_min_confidence,
         holdout_days=settings.rule_holdout_days,
@@ -172,10 +174,55 @@ def cross_sell_rules(
         {
             "as of": str(as_of),
             "levels": dg.MetadataValue.md(mined.levels.to_markdown(index=False)),
-            "top rules": dg.MetadataValue.md(plots.top_rules(_top_rules(mined.rules))),
+            "top rules": dg.MetadataValue.md(plots.top_rules(_top_rules(_in_words(mined.rules)))),
         }
     )
     return ibis.memtable(mined.rules, schema=CROSS_SELL_RULES.schema)
+
+
+@dg.asset(
+    key=["marts", SEQUENTIAL_RULES.name],
+    ins={
+        "transactions": dg.AssetIn(["clean", "transactions"]),
+        "products": dg.AssetIn(["clean", "products"]),
+        "identity_members": MEMBERS,
+    },
+    description=SEQUENTIAL_RULES.description,
+)
+def sequential_rules(
+    context: dg.AssetExecutionContext,
+    transactions: ir.Table,
+    products: ir.Table,
+    identity_members: ir.Table,
+    settings: dg.ResourceParam[Settings],
+) -> ir.Table:
+    """What customers buy next who bought something else, as of the newest day with an order."""
+    from crm_assets.assets import plots
+
+    as_of = transactions.day.max().to_pyarrow().as_py()
+    if as_of is None:
+        context.log.warning("sequential rules: needs transactions: 0 rows")
+        return ibis.memtable([], schema=SEQUENTIAL_RULES.schema)
+    mined = mine_sequences(
+        Persons.of(identity_members).rows(transactions, as_of),
+        products,
+        as_of,
+        SequenceLimits(settings.offer_history_days, settings.sequence_days),
+        _mined_levels(settings),
+    )
+    context.add_output_metadata(
+        {
+            "as of": str(as_of),
+            "levels": dg.MetadataValue.md(mined.levels.to_markdown(index=False)),
+            "top rules": dg.MetadataValue.md(plots.top_rules(_top_rules(mined.rules))),
+        }
+    )
+    return ibis.memtable(mined.rules, schema=SEQUENTIAL_RULES.schema)
+
+
+def _mined_levels(settings: Settings) -> tuple[str, ...]:
+    """The levels that a workspace has rules of."""
+    return tuple(level for level in LEVELS if level in settings.rule_min_support)
 
 
 def _clusters(known: ir.Table, stored: StoredModel | None) -> ir.Table | None:
@@ -197,13 +244,17 @@ def _rules(known: ir.Table, stored: StoredModel | None) -> ir.Table | None:
     return rule_ids(SegmentRules.from_document(stored.document), known)
 
 
+def _in_words(rules: "pd.DataFrame") -> "pd.DataFrame":
+    """Rules of baskets that are not redundant, each side in one text."""
+    kept = rules[~rules["is_redundant"].astype(bool)]
+    return kept.assign(antecedent=kept["antecedents"].map(", ".join), consequent=kept["consequents"].map(", ".join))
+
+
 def _top_rules(rules: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    top = rules[~rules["is_redundant"].astype(bool)].nlargest(PLOTTED_RULES, "lift")
-    pairs = zip(top["antecedents"], top["consequents"], strict=True)
-    rules_in_words = [f"{', '.join(antecedents)} → {', '.join(consequents)}" for antecedents, consequents in pairs]
-    return pd.DataFrame({"rule": rules_in_words, "lift": top["lift"].to_numpy()})
+    top = rules.nlargest(PLOTTED_RULES, "lift")
+    return pd.DataFrame({"rule": top["antecedent"] + " → " + top["consequent"], "lift": top["lift"].to_numpy()})
 
 
-mart_assets = [customer_segments, churn_scores, cross_sell_rules]
+mart_assets = [customer_segments, churn_scores, cross_sell_rules, sequential_rules]

@@ -1,12 +1,15 @@
-"""The contract of the cross-sell rules mart.
+"""The contracts of rules of items: within a basket, and one after another.
 
-Belongs here: the columns of the mart, declared once. Not here: how rules are mined (`mining/cross_sell.py`).
+Belongs here: the columns of the marts, declared once. Not here: how rules are mined (`mining/cross_sell.py`,
+`mining/sequential_rules.py`).
 """
 
 from crm_assets.contracts.model import Column, Table
 
-LEVELS = ("product", "product_type", "category", "brand")
-"""What an item of a rule may be; `product_type` is the column `products.subcategory`, `product` the `product_id`."""
+ITEM_OF_LEVEL = {"product": "product_id", "product_type": "subcategory", "category": "category", "brand": "brand"}
+"""What an item of a rule may be, and the column of a product that says which one it is."""
+
+LEVELS = tuple(ITEM_OF_LEVEL)
 
 CROSS_SELL_RULES = Table(
     name="cross_sell_rules",
@@ -100,4 +103,50 @@ CROSS_SELL_RULES = Table(
             required=True,
         ),
     ),
+)
+
+SEQUENTIAL_RULES = Table(
+    name="sequential_rules",
+    description="What customers who bought one thing buy next: items that follow another more often than by chance.",
+    key=("level", "antecedent", "consequent"),
+    columns=(
+        Column("level", "string", "What the items are.", required=True, allowed=LEVELS),
+        Column("antecedent", "string", "Item that was bought before.", required=True),
+        Column("consequent", "string", "Item to suggest: not bought before, bought after.", required=True),
+        Column("within_days", "int64", "Days after in which it was bought.", required=True, minimum=1),
+        Column("customers", "int64", "Customers with the antecedent and without the consequent.", True, minimum=1),
+        Column("followers", "int64", "Those of them who then bought the consequent.", required=True, minimum=0),
+        Column("confidence", "float64", "Followers among these customers.", required=True, minimum=0, maximum=1),
+        Column(
+            "expected_confidence",
+            "float64",
+            "The same share of customers who bought as much, with the antecedent or without.",
+            required=True,
+            minimum=0,
+            maximum=1,
+        ),
+        Column("lift", "float64", "Confidence over what is expected; above 1.", required=True, minimum=0),
+        Column("p_value", "float64", "One-sided Mantel-Haenszel test over strata of activity.", True, 0, 1),
+        Column(
+            "q_value",
+            "float64",
+            "False discovery rate of keeping this rule and all below it, over all pairs tested (Benjamini-Hochberg).",
+            required=True,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "holdout_lift",
+            "float64",
+            "Lift in the later days the rule was not found in; null where there were none or nobody is expected to follow.",
+            minimum=0,
+        ),
+        Column(
+            "expected_value",
+            "float64",
+            "Sales of the consequent above chance to a customer who has the antecedent, workspace currency.",
+            required=True,
+        ),
+    ),
+    notes="Days are settings. Only rules with a q-value of at most 0.05 and a lift of at least 1.1 are kept.",
 )

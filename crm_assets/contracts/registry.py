@@ -9,7 +9,7 @@ Belongs here: which contract stands for which asset. Not here: any column (`cano
 from functools import cache
 
 from crm_assets.contracts import layers
-from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.basket import CROSS_SELL_RULES, SEQUENTIAL_RULES
 from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BEHAVIOUR_REPEATS, BEHAVIOUR_SALES
 from crm_assets.contracts.canonical import CANONICAL, CUSTOMERS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES, MODEL_LEADERBOARD
@@ -74,6 +74,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(RETENTION_QUEUE)),
     ("marts", RETENTION_OUTCOMES),
     ("marts", CROSS_SELL_RULES),
+    ("marts", SEQUENTIAL_RULES),
     ("marts", CROSS_SELL_OFFERS),
     ("marts", NEXT_BEST_ACTION),
     ("marts", layers.by_partition(BEHAVIOUR_PREDICTIONS)),

@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from crm_assets.contracts.basket import CROSS_SELL_RULES, LEVELS
+from crm_assets.contracts.basket import CROSS_SELL_RULES, ITEM_OF_LEVEL, LEVELS
 from crm_assets.contracts.model import MONEY
 from crm_assets.mining.itemsets import (
     MAX_BASKET_ITEMS,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 MINIMUM_SUPPORT: Mapping[str, float] = {"product": 0.001, "product_type": 0.003, "category": 0.01, "brand": 0.003}
 """Default supports: the finer the level, the rarer each item."""
-
-_PRODUCT_COLUMN = {"product": "product_id", "product_type": "subcategory", "category": "category", "brand": "brand"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def basket_items(transactions: ir.Table, products: ir.Table, level: str, as_of: 
     Raises:
         ValueError: if there is no such level.
     """
-    if level not in _PRODUCT_COLUMN:
+    if level not in ITEM_OF_LEVEL:
         raise ValueError(f"baskets are counted at level {' or '.join(LEVELS)}, not {level!r}")
     valid = _valid(products, as_of)
     return _items(_bought(transactions, as_of).join(valid, "product_id"), level)
@@ -170,7 +168,7 @@ def _bought(transactions: ir.Table, as_of: date) -> ir.Table:
 def _valid(products: ir.Table, as_of: date) -> ir.Table:
     """What each product is at each level as of a day."""
     valid = products.filter(_.valid_from <= as_of, _.valid_to.isnull() | (_.valid_to > as_of))
-    return valid.select("product_id", **_PRODUCT_COLUMN)
+    return valid.select("product_id", **ITEM_OF_LEVEL)
 
 
 def _items(lines: ir.Table, level: str) -> ir.Table:

@@ -13,6 +13,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
+from crm_assets.contracts.basket import ITEM_OF_LEVEL
 from crm_assets.contracts.layers import DAY
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS
 from crm_assets.mining.cleaning import valid_on
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 RULES_AN_ITEM = 5
 """Rules of each length that offer one item, the most confident: so many bound what is joined for each customer."""
-
-ITEM_OF_LEVEL = {"product": "product_id", "product_type": "subcategory", "category": "category", "brand": "brand"}
-"""The column of a product that says which item of a level it is."""
 
 _RULE = {
     "rule": "int32",
@@ -86,7 +84,9 @@ def cross_sell_offers(
     Returns:
         Rows of `contracts.offers.CROSS_SELL_OFFERS`; equal values are ranked by level and item.
     """
-    items = _items(transactions, products, as_of, max(limits.history_days, limits.repeat_days))
+    bought = products_bought(transactions, products, as_of, max(limits.history_days, limits.repeat_days))
+    levels = [items_of(bought, level).drop("amount").mutate(level=ibis.literal(level)) for level in ITEM_OF_LEVEL]
+    items = reduce(lambda left, right: left.union(right), levels)
     chosen = _chosen(rules, products, as_of, limits)
     known = ibis.memtable(chosen, schema=_RULE)
     exploded = chosen[["level", "antecedents", "rule"]].explode("antecedents")
@@ -109,8 +109,18 @@ def cross_sell_offers(
     return ranked.select(**columns).order_by(*CROSS_SELL_OFFERS.key)
 
 
-def _items(transactions: ir.Table, products: ir.Table, as_of: date, days: int) -> ir.Table:
-    """What customers bought in the newest days, at every level: customer_id, day, level, item."""
+def products_bought(transactions: ir.Table, products: ir.Table, as_of: date, days: int) -> ir.Table:
+    """What customers bought in the newest days, with what each product is at every level.
+
+    Args:
+        transactions: clean order lines; later ones, returns and those without a customer are not seen.
+        products: versions of the products; the one valid at `as_of` says what an item is.
+        as_of: last day seen.
+        days: their number.
+
+    Returns:
+        A row for each order line of a known product: customer_id, day, amount, and the columns of `ITEM_OF_LEVEL`.
+    """
     day = transactions[DAY.name]
     lines = transactions.filter(
         day <= as_of,
@@ -118,15 +128,15 @@ def _items(transactions: ir.Table, products: ir.Table, as_of: date, days: int) -
         _.customer_id.notnull(),
         ~_.is_return.fill_null(False),
         _.quantity.fill_null(0) >= 0,
-    ).select("customer_id", "product_id", DAY.name)
-    known = lines.join(valid_on(products, as_of).select("product_id", "subcategory", "category", "brand"), "product_id")
-    levels = [
-        known.filter(known[column].notnull()).select(
-            "customer_id", DAY.name, level=ibis.literal(level), item=known[column]
-        )
-        for level, column in ITEM_OF_LEVEL.items()
-    ]
-    return reduce(lambda left, right: left.union(right), levels)
+    )
+    known = valid_on(products, as_of).select(*ITEM_OF_LEVEL.values())
+    return lines.select("customer_id", "product_id", "amount", DAY.name).join(known, "product_id")
+
+
+def items_of(bought: ir.Table, level: str) -> ir.Table:
+    """The items of a level among `products_bought`: customer_id, day, amount, item; those without this level left out."""
+    column = bought[ITEM_OF_LEVEL[level]]
+    return bought.filter(column.notnull()).select("customer_id", DAY.name, "amount", item=column)
 
 
 def _chosen(rules: ir.Table, products: ir.Table, as_of: date, limits: OfferRules) -> "pd.DataFrame":
