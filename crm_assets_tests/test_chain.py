@@ -49,6 +49,7 @@ TABLES = (
     "marts.recommendations",
     "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
+    "marts.sequential_rules",
     "marts.behaviour_sales",
     "marts.behaviour_cohorts",
     "marts.behaviour_repeats",
