@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERY
-from crm_assets.contracts.model import Table
+from crm_assets.contracts.model import Column, Table
 from crm_assets.contracts.registry import LAYERS, RAW_LAYER, UNIONS, lake_tables
 from crm_assets.lake.duckdb_engine import quote_name, quote_text, sql_type
 from crm_assets.lake.layout import PART, Lake
@@ -52,7 +52,7 @@ class Warehouse:
             for layer in LAYERS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
             for layer, contract in tables if is_complete else ((layer, it) for (layer, _), it in lake_tables().items()):
-                connection.execute(self._view(layer, contract))
+                self._show(connection, layer, contract)
             for table in raw_tables if is_complete else CANONICAL:
                 if self.lake.has_rows(RAW_LAYER, table):
                     connection.execute(self._raw_view(table))
@@ -81,20 +81,29 @@ class Warehouse:
             f"{files}, hive_partitioning = true, hive_types = {{{types}}}, union_by_name = true)"
         )
 
-    def _view(self, layer: str, contract: Table) -> str:
-        columns = ", ".join(map(quote_name, contract.by_name))
-        if self.lake.has_rows(layer, contract.name):
-            depth = len(contract.partition_by)
-            files = quote_text(str(self.lake.folder(layer, contract.name).joinpath(*["*"] * depth, PART)))
-            types = ", ".join(f"{name}: {sql_type(contract.by_name[name].dtype)}" for name in contract.partition_by)
-            hive = f", hive_types = {{{types}}}" if depth else ""
-            source = f"read_parquet({files}, hive_partitioning = {str(bool(depth)).lower()}{hive})"
-        else:
-            nothing = ", ".join(
-                f"CAST(NULL AS {sql_type(column.dtype)}) AS {quote_name(column.name)}" for column in contract.columns
-            )
-            source = f"(SELECT {nothing} WHERE false)"
-        return f"CREATE OR REPLACE VIEW {layer}.{quote_name(contract.name)} AS SELECT {columns} FROM {source}"
+    def _show(self, connection: "duckdb.DuckDBPyConnection", layer: str, contract: Table) -> None:
+        import duckdb
+
+        view = f"CREATE OR REPLACE VIEW {layer}.{quote_name(contract.name)} AS SELECT"
+        if not self.lake.has_rows(layer, contract.name):
+            connection.execute(f"{view} {', '.join(map(_null, contract.columns))} WHERE false")
+            return
+        try:
+            names = ", ".join(map(quote_name, contract.by_name))
+            connection.execute(f"{view} {names} FROM {self._files(layer, contract)}")
+        except duckdb.BinderException:
+            # Files of an earlier version lack columns that there are since.
+            files = self._files(layer, contract, "union_by_name = true")
+            there = set(connection.sql(f"FROM {files}").columns)
+            known = [quote_name(it.name) if it.name in there else _null(it) for it in contract.columns]
+            connection.execute(f"{view} {', '.join(known)} FROM {files}")
+
+    def _files(self, layer: str, contract: Table, *options: str) -> str:
+        depth = len(contract.partition_by)
+        files = quote_text(str(self.lake.folder(layer, contract.name).joinpath(*["*"] * depth, PART)))
+        types = ", ".join(f"{name}: {sql_type(contract.by_name[name].dtype)}" for name in contract.partition_by)
+        hive = [f"hive_types = {{{types}}}"] if depth else []
+        return f"read_parquet({', '.join([files, f'hive_partitioning = {str(bool(depth)).lower()}', *hive, *options])})"
 
     @contextmanager
     def _next_version(self) -> "Iterator[duckdb.DuckDBPyConnection]":
@@ -113,6 +122,10 @@ class Warehouse:
             finally:
                 for leftover in self.path.parent.glob(f"{new.name}*"):
                     leftover.unlink()
+
+
+def _null(column: Column) -> str:
+    return f"CAST(NULL AS {sql_type(column.dtype)}) AS {quote_name(column.name)}"
 
 
 @lru_cache(maxsize=64)

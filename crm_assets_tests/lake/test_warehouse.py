@@ -1,6 +1,7 @@
 """The published file: what people see, and that publishing never gets in their way."""
 
 import multiprocessing
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ import ibis
 import pytest
 
 from crm_assets.contracts.canonical import CANONICAL
+from crm_assets.contracts.model import Column
 from crm_assets.contracts.registry import contract_of, lake_tables
 from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.layout import Lake
@@ -67,6 +69,18 @@ def test_new_partitions_show_without_publishing(warehouse, lake):
         (date(2024, 1, 1),),
         (date(2024, 1, 2),),
     ]
+
+
+def test_a_column_that_files_of_an_earlier_version_lack_is_null(warehouse, lake):
+    added = Column("added", "string", "There since this version.")
+    now = replace(DAYS, columns=(*DAYS.columns, added))
+    write(lake, "profile", DAYS, [row_of(DAYS, day=date(2024, 1, 1))], [("2024-01-01",)])
+    warehouse.publish()
+    warehouse.publish([("profile", now)])
+    assert query(warehouse, "SELECT day, added FROM profile.customer_days") == [(date(2024, 1, 1), None)]
+    write(lake, "profile", now, [row_of(now, day=date(2024, 1, 2), added="x")], [("2024-01-02",)])
+    found = query(warehouse, "SELECT day, added FROM profile.customer_days ORDER BY day")
+    assert found == [(date(2024, 1, 1), None), (date(2024, 1, 2), "x")]
 
 
 def test_publishing_does_not_disturb_an_open_reader(warehouse, lake):
