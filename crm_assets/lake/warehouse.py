@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from crm_assets.contracts.canonical import CANONICAL
 from crm_assets.contracts.layers import DELIVERY
-from crm_assets.contracts.model import Column, Table
+from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import LAYERS, RAW_LAYER, UNIONS, lake_tables
 from crm_assets.lake.duckdb_engine import quote_name, quote_text, sql_type
 from crm_assets.lake.layout import PART, Lake
@@ -84,19 +84,20 @@ class Warehouse:
     def _show(self, connection: "duckdb.DuckDBPyConnection", layer: str, contract: Table) -> None:
         import duckdb
 
-        view = f"CREATE OR REPLACE VIEW {layer}.{quote_name(contract.name)} AS SELECT"
+        names = ", ".join(map(quote_name, contract.by_name))
+        view = f"CREATE OR REPLACE VIEW {layer}.{quote_name(contract.name)} AS SELECT {names} FROM"
+        nothing = ", ".join(
+            f"CAST(NULL AS {sql_type(column.dtype)}) AS {quote_name(column.name)}" for column in contract.columns
+        )
         if not self.lake.has_rows(layer, contract.name):
-            connection.execute(f"{view} {', '.join(map(_null, contract.columns))} WHERE false")
+            connection.execute(f"{view} (SELECT {nothing} WHERE false)")
             return
         try:
-            names = ", ".join(map(quote_name, contract.by_name))
-            connection.execute(f"{view} {names} FROM {self._files(layer, contract)}")
+            connection.execute(f"{view} {self._files(layer, contract)}")
         except duckdb.BinderException:
             # Files of an earlier version lack columns that there are since.
             files = self._files(layer, contract, "union_by_name = true")
-            there = set(connection.sql(f"FROM {files}").columns)
-            known = [quote_name(it.name) if it.name in there else _null(it) for it in contract.columns]
-            connection.execute(f"{view} {', '.join(known)} FROM {files}")
+            connection.execute(f"{view} (FROM {files} UNION ALL BY NAME SELECT {nothing} WHERE false)")
 
     def _files(self, layer: str, contract: Table, *options: str) -> str:
         depth = len(contract.partition_by)
@@ -122,10 +123,6 @@ class Warehouse:
             finally:
                 for leftover in self.path.parent.glob(f"{new.name}*"):
                     leftover.unlink()
-
-
-def _null(column: Column) -> str:
-    return f"CAST(NULL AS {sql_type(column.dtype)}) AS {quote_name(column.name)}"
 
 
 @lru_cache(maxsize=64)

@@ -114,10 +114,11 @@ def test_a_warehouse_is_current_once_published_and_no_longer_when_the_workspace_
     assert query(after, "SELECT customer_id FROM profile.customers_current") == [("a",)]
 
 
-def test_publishing_that_fails_leaves_the_old_file_and_no_other(warehouse, monkeypatch):
+def test_publishing_that_fails_leaves_the_old_file_and_no_other(warehouse, lake):
     warehouse.publish([("profile", CURRENT)])
     before = warehouse.path.read_bytes()
-    monkeypatch.setattr(Warehouse, "_view", lambda *_: "CREATE VIEW nonsense")
+    write(lake, "profile", DAYS, [row_of(DAYS, day=date(2024, 1, 1))], [("2024-01-01",)])
+    lake.file_of("profile", DAYS, ("2024-01-01",)).write_bytes(b"not a table")
     with pytest.raises(duckdb.Error):
         warehouse.publish([("profile", DAYS)])
     assert warehouse.path.read_bytes() == before
