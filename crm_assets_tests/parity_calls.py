@@ -83,7 +83,7 @@ from crm_assets.mining.segment_trees import response_labels
 from crm_assets.mining.segments import customer_segments
 from crm_assets.mining.sequential_rules import SequenceLimits, sequential_rules
 from crm_assets.mining.strata import draw_strata, with_strata
-from crm_assets.mining.subscriptions import contract_versions, running_subscriptions
+from crm_assets.mining.subscriptions import contract_outcomes, contract_versions, running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
 from crm_assets.mining.value_curve import value_curve
 from crm_assets.mining.value_measures import later_spend, value_measures
@@ -327,6 +327,16 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         ]
     ),
     contract_versions: lambda t: iter([contract_versions(t("validated_subscriptions"), {"crm": [EXPORTS[1]]})]),
+    contract_outcomes: lambda t: iter(
+        [
+            contract_outcomes(
+                t("scores").mutate(subscription_id=t("scores").customer_id.replace("c", "s")),
+                t("clean_subscriptions"),
+                t("validated_subscriptions"),
+                HORIZONS,
+            )
+        ]
+    ),
     known_by: lambda t: iter(
         [
             known_by(t(name), EXPORTS[0])

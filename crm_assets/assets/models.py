@@ -121,7 +121,7 @@ def churn_model(
             labels,
             month,
             histories=histories,
-            previous=_previous(models, month, settings),
+            previous=previous_model(models, CHURN_MODEL, month, settings),
             screening_rows=settings.screening_rows,
             terms=terms[month],
             seed=settings.seed,
@@ -161,12 +161,17 @@ def terms_of_days(
     """
     from crm_assets.mining.churn_terms import ChurnTerms
 
-    as_of_days = rows.select("as_of").distinct().order_by("as_of").to_pyarrow()["as_of"].to_pylist()
-    said = {month: ChurnTerms.of_card(card) for month, card in read_cards(settings.models, CHURN_MODEL).items()}
-    of_day = {day: said.get(month_of(day).isoformat()) for day in as_of_days}
+    of_day = {day: ChurnTerms.of_card(card) for day, card in cards_of_days(rows, CHURN_MODEL, settings).items()}
     silent = {month_of(day) for day, terms in of_day.items() if terms is None}
     derived = terms_by_month(customer_days, persons, silent, settings)
     return {day: terms or derived[month_of(day)] for day, terms in of_day.items()}
+
+
+def cards_of_days(rows: ir.Table, model: str, settings: Settings) -> dict[date, Mapping[str, Any]]:
+    """The card of the month's model for each as_of day of a table, in order; without a model it is empty."""
+    as_of_days = rows.select("as_of").distinct().order_by("as_of").to_pyarrow()["as_of"].to_pylist()
+    cards = read_cards(settings.models, model)
+    return {day: cards.get(month_of(day).isoformat(), {}) for day in as_of_days}
 
 
 def saying_who(
@@ -208,12 +213,14 @@ def _looked_at(months_days: Mapping[date, list[date]], lake: Lake) -> date | Non
     return next((day for day in reversed(wanted) if (day + timedelta(days=1)).day > 1), wanted[-1])
 
 
-def _previous(models: Mapping[str, StoredModel], month: date, settings: Settings) -> "ChurnModel | None":
+def previous_model(
+    models: Mapping[str, StoredModel], name: str, month: date, settings: Settings
+) -> "ChurnModel | None":
     """The model of the month before, of this run or as it is stored."""
     from crm_assets.mining.churn import ChurnModel
 
     before = (month - timedelta(days=1)).replace(day=1).isoformat()
-    folder = settings.models / CHURN_MODEL / before
+    folder = settings.models / name / before
     stored = models.get(before) or (read_model(folder) if (folder / CARD_FILE).exists() else None)
     return ChurnModel.from_document(stored.document) if stored is not None and stored.document else None
 

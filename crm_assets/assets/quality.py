@@ -3,15 +3,29 @@
 Belongs here: assets that measure other assets over time. Not here: checks of a single table (`checks/`).
 """
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
-from crm_assets.assets.models import TRAINED_CHURN, terms_of_days
+from crm_assets.assets.clean import every_delivery
+from crm_assets.assets.models import TRAINED_CHURN, cards_of_days, terms_of_days
 from crm_assets.assets.persons import MEMBERS
+from crm_assets.assets.subscriptions import MODEL
+from crm_assets.contracts.canonical import SUBSCRIPTIONS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.contracts.model import Table
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES, SUBSCRIPTION_PERFORMANCE
+from crm_assets.lake.layout import Lake
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.subscriptions import contract_outcomes
 from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crm_assets.mining.churn_performance import Judged
 
 
 @dg.asset(
@@ -32,9 +46,7 @@ def churn_performance(
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
     """How the published churn scores of each past day turned out, beside the recency rule."""
-    from crm_assets.assets import plots
-    from crm_assets.mining.churn_performance import churn_performance as measure_performance
-    from crm_assets.mining.churn_performance import curves, realised_outcomes
+    from crm_assets.mining.churn_performance import CUSTOMERS, realised_outcomes
 
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
@@ -43,9 +55,50 @@ def churn_performance(
     outcomes = realised_outcomes(
         scores, customer_days, newest, terms_of_days(scores, customer_days, persons, settings), persons
     )
-    figures = measure_performance(outcomes, settings.seed)
+    return _judged(context, outcomes, CUSTOMERS, CHURN_PERFORMANCE, settings)
+
+
+@dg.asset(
+    key=["quality", SUBSCRIPTION_PERFORMANCE.name],
+    ins={
+        "scores": dg.AssetIn(["marts", SUBSCRIPTION_CHURN_SCORES.name]),
+        "subscriptions": dg.AssetIn(["clean", SUBSCRIPTIONS.name]),
+        "delivered": every_delivery(SUBSCRIPTIONS),
+    },
+    deps=[dg.AssetDep(["models", MODEL])],
+    description=SUBSCRIPTION_PERFORMANCE.description,
+)
+def subscription_performance(
+    context: dg.AssetExecutionContext,
+    scores: ir.Table,
+    subscriptions: ir.Table,
+    delivered: ir.Table,
+    settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
+) -> ir.Table:
+    """How the published scores of contracts of each past day turned out, beside the rule that young ones end."""
+    from crm_assets.mining.churn_performance import CONTRACTS
+
+    if not lake.has_rows("marts", SUBSCRIPTION_CHURN_SCORES.name):
+        context.log.info("performance of subscription_churn_scores: needs scores of contracts: 0 rows")
+        return ibis.memtable([], schema=SUBSCRIPTION_PERFORMANCE.schema)
+    cards = cards_of_days(scores, MODEL, settings)
+    horizons = {day: card.get("horizon_days", settings.subscription_horizon_days) for day, card in cards.items()}
+    outcomes = contract_outcomes(scores, subscriptions, delivered, horizons)
+    return _judged(context, outcomes.to_pandas(), CONTRACTS, SUBSCRIPTION_PERFORMANCE, settings)
+
+
+def _judged(
+    context: dg.AssetExecutionContext, outcomes: "pd.DataFrame", judged: "Judged", contract: Table, settings: Settings
+) -> ir.Table:
+    """The figures of outcomes, and their pictures."""
+    from crm_assets.assets import plots
+    from crm_assets.mining.churn_performance import churn_performance as measure_performance
+    from crm_assets.mining.churn_performance import curves
+
+    figures = measure_performance(outcomes, settings.seed, judged)
     if not figures.empty:
-        drawn = curves(outcomes)
+        drawn = curves(outcomes, judged)
         context.add_output_metadata(
             {
                 "figures": dg.MetadataValue.md(figures.to_markdown(index=False, floatfmt=".3f")),
@@ -54,7 +107,7 @@ def churn_performance(
                 "gain": dg.MetadataValue.md(plots.gain_curve(drawn.gain)),
             }
         )
-    return ibis.memtable(figures, schema=CHURN_PERFORMANCE.schema)
+    return ibis.memtable(figures, schema=contract.schema)
 
 
-quality_assets = [churn_performance]
+quality_assets = [churn_performance, subscription_performance]

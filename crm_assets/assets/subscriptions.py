@@ -13,7 +13,7 @@ import dagster as dg
 import ibis.expr.types as ir
 
 from crm_assets.assets.clean import every_delivery
-from crm_assets.assets.models import card_metadata
+from crm_assets.assets.models import card_metadata, previous_model
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.assets.touched import full_exports
@@ -40,7 +40,8 @@ MODEL = "subscription_churn"
 _TABLES = ("subscriptions", "delivered", "customers", "customer_days", "identity_members")
 
 
-def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
+def contract_inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
+    """What contracts are looked at with, by `contracts_told`."""
     return {
         "subscriptions": dg.AssetIn(["clean", "subscriptions"], partition_mapping=mapping),
         "delivered": every_delivery(SUBSCRIPTIONS),
@@ -52,7 +53,7 @@ def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
 
 @dg.multi_asset(
     name="subscription_churn_model",
-    ins=_inputs(BEFORE_THE_MONTH),
+    ins=contract_inputs(BEFORE_THE_MONTH),
     outs={
         "model": dg.AssetOut(
             key=["models", MODEL],
@@ -82,9 +83,10 @@ def subscription_churn_model(
 
     horizon, seed = settings.subscription_horizon_days, settings.seed
     first_end = subscriptions.ended_at.date().min().to_pyarrow().as_py()
-    models, boards = {}, []
+    models: dict[str, StoredModel] = {}
+    boards = []
     tables = subscriptions, delivered, customers, customer_days, identity_members
-    with _contracts(lake, settings, tables) as contracts:
+    with contracts_told(lake, settings, tables) as contracts:
         for month in run_days(context):
             wanted = label_days(month, first_end, horizon) if first_end else []
             trained = without_model("needs contracts that ended: 0 rows", MODEL)
@@ -94,6 +96,7 @@ def subscription_churn_model(
                     rows.to_pandas(),
                     month,
                     known=contracts.as_known_by(wanted[-1], seed).to_pandas(),
+                    previous=previous_model(models, MODEL, month, settings),
                     horizon_days=horizon,
                     screening_rows=settings.screening_rows,
                     seed=seed,
@@ -109,7 +112,7 @@ def subscription_churn_model(
 
 @dg.asset(
     key=["marts", SUBSCRIPTION_CHURN_SCORES.name],
-    ins={**_inputs(UP_TO_THE_DAY), "models": dg.AssetIn(["models", MODEL])},
+    ins={**contract_inputs(UP_TO_THE_DAY), "models": dg.AssetIn(["models", MODEL])},
     partitions_def=days,
     backfill_policy=SINGLE_RUN,
     description=SUBSCRIPTION_CHURN_SCORES.description,
@@ -128,7 +131,7 @@ def subscription_churn_scores(
     """How likely each running contract is to end, scored by the newest model trained before the day."""
     tables = subscriptions, delivered, customers, customer_days, identity_members
     with (
-        _contracts(lake, settings, tables) as contracts,
+        contracts_told(lake, settings, tables) as contracts,
         lake.collected(SUBSCRIPTION_CHURN_SCORES.schema, _scores(context, lake, contracts, models, settings)) as rows,
     ):
         yield dg.Output(rows)
@@ -137,7 +140,7 @@ def subscription_churn_scores(
 def _scores(
     context: dg.AssetExecutionContext,
     lake: Lake,
-    contracts: "_Contracts",
+    contracts: "Contracts",
     models: Mapping[str, StoredModel],
     settings: Settings,
 ) -> "Iterator[pa.Table]":
@@ -161,7 +164,7 @@ def _scores(
 
 
 @dataclass(frozen=True)
-class _Contracts:
+class Contracts:
     """What is known of contracts, by record."""
 
     subscriptions: ir.Table
@@ -200,14 +203,14 @@ class _Contracts:
 
 
 @contextmanager
-def _contracts(
+def contracts_told(
     lake: Lake, settings: Settings, tables: tuple[ir.Table, ir.Table, ir.Table, ir.Table, ir.Table]
-) -> Iterator[_Contracts]:
+) -> Iterator[Contracts]:
     """Contracts with their versions, which every day reads, kept in the engine."""
     full = full_exports(lake, read_sources(settings.sources), SUBSCRIPTIONS)
     _, delivered, *_ = tables
     with lake.engine.held(contract_versions(delivered, full)) as versions:
-        yield _Contracts(*tables, full, versions, settings.subscription_horizon_days)
+        yield Contracts(*tables, full, versions, settings.subscription_horizon_days)
 
 
 subscription_assets = [subscription_churn_model, subscription_churn_scores]

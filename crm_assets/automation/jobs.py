@@ -41,6 +41,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],
     ["quality", "churn_performance"],
+    ["quality", "subscription_performance"],
     ["quality", "lifecycle_transitions"],
     ["quality", "drift"],
 )
@@ -89,9 +90,9 @@ class Parts:
     @classmethod
     def of(cls, graph: BaseAssetGraph[Any]) -> Self:
         """What can be made beside each other, by who needs whom."""
+        looking_back = AssetSelection.assets(["quality", "churn_performance"], ["quality", "subscription_performance"])
         with_features = AssetSelection.groups("features").downstream()
-        marts_without = SCORE - with_features
-        looking_back = AssetSelection.assets(["quality", "churn_performance"])
+        marts_without = SCORE - with_features - looking_back
         last_marts = (SCORE & (marts_without | looking_back).downstream()) - marts_without
         marts = SCORE - marts_without - last_marts
         models_without = TRAIN - with_features - (marts | (TRAIN & with_features)).upstream()

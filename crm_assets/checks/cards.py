@@ -15,7 +15,8 @@ from crm_assets.partitions import PARTITION, RANGE_END, RANGE_START
 from crm_assets.settings import Settings
 
 RESPONSE_MODEL = "response_model"
-CHECKED_MODELS = ("churn_model", "subscription_churn", RESPONSE_MODEL)
+CHALLENGED_MODELS = ("churn_model", "subscription_churn")
+CHECKED_MODELS = (*CHALLENGED_MODELS, RESPONSE_MODEL)
 
 
 def leak_check(model: str) -> dg.AssetChecksDefinition:
@@ -56,27 +57,32 @@ def _card(settings: Settings, model: str, month: str) -> Mapping[str, Any]:
     return card
 
 
-@dg.asset_check(
-    asset=dg.AssetKey(["models", "churn_model"]),
-    description="The retrained model is not worse than last month's on days that neither had learnt from.",
-)
-def challenger_holds(
-    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.AssetCheckResult:
-    """Whether retraining made the model worse beyond chance."""
-    months = _months(context, settings, "churn_model")
-    cards = {month: _card(settings, "churn_model", month).get("challenge") for month in months}
-    known = {month: challenge for month, challenge in cards.items() if isinstance(challenge, dict)}
-    listed = [
-        f"{month[:7]}: AUC {found['auc']:.3f}, {found['previous']} {found['auc of previous']:.3f} "
-        f"(difference {found['low']:+.3f} to {found['high']:+.3f})"
-        for month, found in known.items()
-    ]
-    return dg.AssetCheckResult(
-        passed=all(found["holds"] for found in known.values()),
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(listed) or "there is no model of the month before to compare with",
+def challenger_check(model: str) -> dg.AssetChecksDefinition:
+    """Whether retraining made a model worse beyond chance."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["models", model]),
+        name="challenger_holds",
+        description="The retrained model is not worse than last month's on days that neither had learnt from.",
     )
+    def challenger_holds(
+        context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.AssetCheckResult:
+        cards = {month: _card(settings, model, month) for month in _months(context, settings, model)}
+        challenges = {month: card.get("challenge") for month, card in cards.items()}
+        known = {month: challenge for month, challenge in challenges.items() if isinstance(challenge, dict)}
+        listed = [
+            f"{month[:7]}: AUC {found['auc']:.3f}, {found['previous']} {found['auc of previous']:.3f} "
+            f"(difference {found['low']:+.3f} to {found['high']:+.3f})"
+            for month, found in known.items()
+        ]
+        return dg.AssetCheckResult(
+            passed=all(found["holds"] for found in known.values()),
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(listed) or "there is no model of the month before to compare with",
+        )
+
+    return challenger_holds
 
 
-card_checks = [*(leak_check(model) for model in CHECKED_MODELS), challenger_holds]
+card_checks = [*map(leak_check, CHECKED_MODELS), *map(challenger_check, CHALLENGED_MODELS)]

@@ -18,7 +18,7 @@ from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import lake_tables
 from crm_assets.contracts.response import CAMPAIGN_RESPONSES, RESPONSE_SCORES
 from crm_assets.contracts.segments import SEGMENT_MIGRATION, SEGMENT_STABILITY
-from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES, SUBSCRIPTION_PERFORMANCE
 from crm_assets.lake.io_manager import read_partitions
 from crm_assets.lake.layout import Lake, LakeError
 from crm_assets.settings import Settings
@@ -34,6 +34,7 @@ CHECKED_BESIDES = (
     ("quality", "leaderboard_forecast"),
     ("quality", "leaderboard_response"),
     ("quality", CHURN_PERFORMANCE.name),
+    ("quality", SUBSCRIPTION_PERFORMANCE.name),
     ("quality", DRIFT.name),
     ("quality", LIFECYCLE_TRANSITIONS.name),
     ("quality", SEGMENT_STABILITY.name),

@@ -8,13 +8,14 @@ from typing import Any
 
 import dagster as dg
 
-from crm_assets.checks.rows import rows_of_run
+from crm_assets.checks.rows import chosen, rows_of_run
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
 from crm_assets.contracts.drift import DRIFT, VERDICTS
 from crm_assets.contracts.registry import contract_of
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_PERFORMANCE
 from crm_assets.lake.layout import Lake
 
-SCORES, RULE = "churn_scores", "recency"
+RULE = "recency"
 MAX_ECE = 0.03
 """Largest mean gap between predicted and observed shares that published scores may have."""
 
@@ -31,7 +32,20 @@ RECOMMENDATIONS_LEADERBOARD = dg.AssetKey(["quality", "leaderboard_recommendatio
 VALUE_LEADERBOARD = dg.AssetKey(["quality", "leaderboard_customer_value"])
 LEADERBOARD = dg.AssetKey(["quality", "leaderboard_churn"])
 DRIFTED = dg.AssetKey(["quality", DRIFT.name])
-PERFORMANCE = dg.AssetKey(["quality", CHURN_PERFORMANCE.name])
+JUDGED = {
+    CHURN_PERFORMANCE: ("churn_scores", RULE),
+    SUBSCRIPTION_PERFORMANCE: ("subscription_churn_scores", "tenure"),
+}
+"""The scores and the rule of each table of what came true."""
+
+CAME_TRUE = [
+    dg.AssetCheckSpec(name, asset=dg.AssetKey(["quality", contract.name]), description=text)
+    for contract, (_, rule) in JUDGED.items()
+    for name, text in {
+        "calibrated": f"The mean ECE is at most {MAX_ECE}.",
+        "beats_rule": f"The mean AUC is above that of {rule}.",
+    }.items()
+]
 
 
 @dg.asset_check(asset=LEADERBOARD, description="The champion of each month has a better AUC than the recency rule.")
@@ -96,52 +110,61 @@ def recommender_beats_baselines(
     )
 
 
-@dg.multi_asset_check(
-    name="churn_scores_came_true",
-    specs=[
-        dg.AssetCheckSpec("calibrated", asset=PERFORMANCE, description=f"The mean ECE is at most {MAX_ECE}."),
-        dg.AssetCheckSpec("beats_rule", asset=PERFORMANCE, description="The mean AUC is above the recency rule's."),
-    ],
-)
+@dg.multi_asset_check(name="churn_scores_came_true", specs=CAME_TRUE, can_subset=True)
 def churn_scores_came_true(
     context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
     """Whether published scores turned out as promised, over all days whose horizon has ended."""
-    table = lake.read("quality", CHURN_PERFORMANCE)
-    rows = table.filter(table.value.notnull()).order_by(*CHURN_PERFORMANCE.key).to_pyarrow().to_pylist()
-    ece = _mean(rows, SCORES, "ece")
-    auc, rule = _mean(rows, SCORES, "auc"), _mean(rows, RULE, "auc")
-    yield _came_true("calibrated", ece is None or ece <= MAX_ECE, {"mean ece": ece})
-    yield _came_true(
-        "beats_rule", auc is None or rule is None or auc > rule, {"mean auc": auc, "mean auc of the rule": rule}
-    )
+    wanted = chosen(context, CAME_TRUE)
+    for contract, (scores, rule) in JUDGED.items():
+        of_table = [spec for spec in wanted if spec.asset_key.path[-1] == contract.name]
+        rows: list[Row] = []
+        if of_table and lake.has_rows("quality", contract.name):
+            table = lake.read("quality", contract)
+            rows = table.filter(table.value.notnull()).order_by(*contract.key).to_pyarrow().to_pylist()
+        ece, auc, of_rule = _mean(rows, scores, "ece"), _mean(rows, scores, "auc"), _mean(rows, rule, "auc")
+        for spec in of_table:
+            if spec.name == "calibrated":
+                yield _came_true(spec, ece is None or ece <= MAX_ECE, {"mean ece": ece})
+            else:
+                is_better = auc is None or of_rule is None or auc > of_rule
+                yield _came_true(spec, is_better, {"mean auc": auc, "mean auc of the rule": of_rule})
 
 
 @dg.asset_check(asset=DRIFTED, description="Scores and features are of the population their model was trained on.")
 def same_population(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Whether the score or many features of a day have drifted away from the model."""
+    """Whether the score or many features of a day have drifted away from a model."""
     table = rows_of_run(context, lake, "quality", contract_of("quality", DRIFT.name))
-    gone = table.filter(table.verdict == VERDICTS[-1]).order_by(*DRIFT.key).to_pyarrow().to_pylist()
-    features = table.filter(table.kind == "feature").count().to_pyarrow().as_py()
-    scores = [f"{row['as_of']}: psi of the score {row['psi']:.2f}" for row in gone if row["kind"] == "score"]
-    drifted = [row["name"] for row in gone if row["kind"] == "feature"]
-    many = len(drifted) > MAX_DRIFTED_SHARE * features
-    names = f"{len(drifted)} of {features} features are of another population"
+    rows = table.filter(table.kind != "population").order_by(*DRIFT.key).to_pyarrow().to_pylist()
+    verdicts = {
+        name: _drifted([row for row in rows if row["model"] == name]) for name in sorted({r["model"] for r in rows})
+    }
+    gone = [row["name"] for row in rows if row["kind"] == "feature" and row["verdict"] == VERDICTS[-1]]
     return dg.AssetCheckResult(
-        passed=not scores and not many,
+        passed=all(holds for holds, _ in verdicts.values()),
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join([*scores, names]) if features else "no model scored",
-        metadata={"features": dg.MetadataValue.json(sorted(set(drifted)))},
+        description="; ".join(f"{name}: {text}" for name, (_, text) in verdicts.items()) or "no model scored",
+        metadata={"features": dg.MetadataValue.json(sorted(set(gone)))},
     )
 
 
-def _came_true(name: str, passed: bool, figures: Mapping[str, float | None]) -> dg.AssetCheckResult:
+def _drifted(rows: Sequence[Row]) -> tuple[bool, str]:
+    """Whether the score and most features of a model are those of its population, and what to say of it."""
+    gone = [row for row in rows if row["verdict"] == VERDICTS[-1]]
+    scores = [f"psi of the score {row['psi']:.2f} on {row['as_of']}" for row in gone if row["kind"] == "score"]
+    features = sum(row["kind"] == "feature" for row in rows)
+    drifted = len(gone) - len(scores)
+    text = ", ".join([*scores, f"{drifted} of {features} features are of another population"])
+    return not scores and drifted <= MAX_DRIFTED_SHARE * features, text
+
+
+def _came_true(spec: dg.AssetCheckSpec, passed: bool, figures: Mapping[str, float | None]) -> dg.AssetCheckResult:
     known = {figure: value for figure, value in figures.items() if value is not None}
     text = ", ".join(f"{figure} {value:.3f}" for figure, value in known.items())
     return dg.AssetCheckResult(
         passed=passed,
-        asset_key=PERFORMANCE,
-        check_name=name,
+        asset_key=spec.asset_key,
+        check_name=spec.name,
         severity=dg.AssetCheckSeverity.WARN,
         description=text or "no day's horizon has ended yet",
         metadata=known,

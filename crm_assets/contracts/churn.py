@@ -53,17 +53,35 @@ MODEL_LEADERBOARD = Table(
     ),
 )
 
-CHURN_PERFORMANCE = Table(
-    name="churn_performance",
-    description="How the published churn scores of each day turned out, beside the recency rule.",
-    key=("as_of", "candidate", "metric"),
-    columns=(
-        Column("as_of", "date", "Day of the scores; its horizon has ended.", required=True),
-        Column("candidate", "string", "churn_scores as published, or the baseline recency.", required=True),
-        *_FIGURE,
-        Column("customers", "int64", "Customers scored on the day.", required=True, minimum=0),
-        Column(
-            "churned", "int64", "Of these, customers without an order within the horizon.", required=True, minimum=0
+
+def performance(name: str, description: str, candidates: str, scored: str, churned: str) -> Table:
+    """How the scores of each day turned out.
+
+    Args:
+        name: of the table.
+        description: of the table.
+        candidates: what is judged, in words.
+        scored: whom `customers` counts.
+        churned: which of them `churned` counts.
+    """
+    return Table(
+        name=name,
+        description=description,
+        key=("as_of", "candidate", "metric"),
+        columns=(
+            Column("as_of", "date", "Day of the scores; its horizon has ended.", required=True),
+            Column("candidate", "string", candidates, required=True),
+            *_FIGURE,
+            Column("customers", "int64", scored, required=True, minimum=0),
+            Column("churned", "int64", churned, required=True, minimum=0),
         ),
-    ),
+    )
+
+
+CHURN_PERFORMANCE = performance(
+    "churn_performance",
+    "How the published churn scores of each day turned out, beside the recency rule.",
+    candidates="churn_scores as published, or the baseline recency.",
+    scored="Customers scored on the day.",
+    churned="Of these, customers without an order within the horizon.",
 )

@@ -33,7 +33,7 @@ from crm_assets.contracts.response import CAMPAIGN_RESPONSES, RESPONSE_SCORES
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segmentation import SEGMENTATION_TABLES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS, SEGMENT_MIGRATION, SEGMENT_STABILITY
-from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES, SUBSCRIPTION_PERFORMANCE
 from crm_assets.contracts.value import CUSTOMER_VALUE
 
 RAW_LAYER = "raw"
@@ -102,6 +102,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_forecast", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_response", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
+    ("quality", SUBSCRIPTION_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),
     ("quality", layers.by_partition(LIFECYCLE_TRANSITIONS)),
 )

@@ -1,9 +1,9 @@
-"""Contract of the scores of running contracts.
+"""Contracts of the scores of running contracts, and of how they turned out.
 
 Belongs here: the columns. Not here: how they are computed (`mining/subscription_churn.py`).
 """
 
-from crm_assets.contracts.churn import RISK_BANDS
+from crm_assets.contracts.churn import RISK_BANDS, performance
 from crm_assets.contracts.model import Column, Shape, Table
 
 SUBSCRIPTION_CHURN_SCORES = Table(
@@ -27,4 +27,12 @@ SUBSCRIPTION_CHURN_SCORES = Table(
         ),
         Column("model_id", "string", "Model that scored: its name and the month it was trained for.", required=True),
     ),
+)
+
+SUBSCRIPTION_PERFORMANCE = performance(
+    "subscription_performance",
+    "How the published scores of running contracts of each day turned out, beside the rule that young contracts end.",
+    candidates="subscription_churn_scores as published, or the baseline tenure.",
+    scored="Contracts scored on the day of which it is known by now.",
+    churned="Of these, contracts that ended within the horizon.",
 )

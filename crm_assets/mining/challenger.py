@@ -29,23 +29,24 @@ def against_previous(
     chance: Floats,
     seed: int,
 ) -> dict[str, Any] | None:
-    """AUC of both models on the held-out days that the previous one had not seen.
+    """AUC of both models on the held-out days that are newer than what the previous one had seen.
 
     Args:
         previous_id: names the previous model.
         previous_estimator: what it learnt, as `classifiers` gives it.
         seen_days: days it learnt from.
         rows: as_of, customer_id and churned (0 or 1) of the held-out rows.
-        inputs: features of the same rows.
+        inputs: features of the same rows, as the previous model reads them.
         chance: what this month's champion said of them without having learnt from them.
         seed: of the bootstrap.
 
     Returns:
         Figures for the card; `holds` unless this month's model is worse by more than `ALLOWED` beyond chance. None where
-        no held-out day is new to the previous model, or too few customers of either outcome are.
+        no held-out day is new to the previous model, or too few rows of either outcome are.
     """
     days = pd.to_datetime(rows["as_of"]).dt.strftime("%Y-%m-%d")
-    unseen = ~days.isin(seen_days).to_numpy()
+    # A day between two that were seen is not new: most of its labels were learnt from with theirs.
+    unseen = (days > max(seen_days, default="")).to_numpy()
     outcome = rows["churned"].to_numpy(dtype=float)[unseen]
     if min(outcome.sum(), len(outcome) - outcome.sum()) < LEAST_OUTCOMES:
         return None

@@ -1,7 +1,7 @@
 """How published churn scores turned out, once their horizon has passed.
 
-Belongs here: comparing scores with what happened, beside the recency rule. Not here: the figures themselves
-(`model_metrics.py`), or choosing a model (`churn_training.py`).
+Belongs here: comparing scores with what happened, beside a simple rule; what customers did. Not here: what became of
+contracts (`subscriptions.py`), the figures themselves (`model_metrics.py`), or choosing a model (`churn_training.py`).
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,29 @@ from crm_assets.mining.churn_terms import ChurnTerms
 from crm_assets.mining.model_metrics import figures
 from crm_assets.mining.persons import ALONE, Persons
 
-SCORES = "churn_scores"
-RECENCY = "recency"
-
 RANKING_METRICS = ("auc", "pr_auc", "lift_at_10")
-"""The figures that days since the last order have; they are no probability."""
+"""The figures that a rule has; days are no probability."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Scores that are judged, and the rule they are held against.
+
+    Attributes:
+        scores: Their name as a candidate.
+        rule: The rule's.
+        column: The days that the rule ranks by.
+        sign: 1 where many days speak for leaving, -1 where few do.
+    """
+
+    scores: str
+    rule: str
+    column: str
+    sign: int
+
+
+CUSTOMERS = Judged("churn_scores", "recency", "recency_days", 1)
+CONTRACTS = Judged("subscription_churn_scores", "tenure", "tenure_days", -1)
 
 
 def realised_outcomes(
@@ -68,12 +86,13 @@ def _outcomes(scores: ir.Table, customer_days: ir.Table, days: list[date], terms
     return rows.order_by(key).to_pandas()
 
 
-def churn_performance(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Figures of the published scores and of the recency rule for each day.
+def churn_performance(outcomes: pd.DataFrame, seed: int, judged: Judged = CUSTOMERS) -> pd.DataFrame:
+    """Figures of the published scores and of the rule for each day.
 
     Args:
-        outcomes: As `realised_outcomes` gives them.
-        seed: Of the bootstrap.
+        outcomes: As `realised_outcomes` gives them, or `subscriptions.contract_outcomes`.
+        seed: Of the bootstrap, which draws customers with all their contracts.
+        judged: What is judged.
 
     Returns:
         Rows of `contracts.churn.CHURN_PERFORMANCE`; days on which all or none churned have no figures.
@@ -84,11 +103,13 @@ def churn_performance(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
         if not 0 < churned.sum() < len(churned):
             continue
         # The rule's score is scaled into 0 to 1 so that the same figures can be taken; ranks stay.
-        recency = day["recency_days"].to_numpy(dtype=float) / (day["recency_days"].max() + 1)
-        candidates = {SCORES: day["churn_probability"].to_numpy(dtype=float), RECENCY: recency}
+        share = day[judged.column].to_numpy(dtype=float) / (day[judged.column].max() + 1)
+        by_rule = share if judged.sign > 0 else 1 - share
+        candidates = {judged.scores: day["churn_probability"].to_numpy(dtype=float), judged.rule: by_rule}
+        groups = None if day["customer_id"].is_unique else day["customer_id"].to_list()
         for candidate, probability in candidates.items():
-            for metric, figure in figures(churned, probability, seed=seed).items():
-                if candidate == RECENCY and metric not in RANKING_METRICS:
+            for metric, figure in figures(churned, probability, groups, seed=seed).items():
+                if candidate == judged.rule and metric not in RANKING_METRICS:
                     continue
                 rows.append(
                     {
@@ -120,11 +141,12 @@ class Curves:
     gain: pd.DataFrame
 
 
-def curves(outcomes: pd.DataFrame) -> Curves:
-    """The curves of realised scores beside the recency rule.
+def curves(outcomes: pd.DataFrame, judged: Judged = CUSTOMERS) -> Curves:
+    """The curves of realised scores beside the rule.
 
     Args:
-        outcomes: As `realised_outcomes` gives them, with both outcomes.
+        outcomes: As for `churn_performance`, with both outcomes.
+        judged: What is judged.
     """
     probability = outcomes["churn_probability"].astype("float64")
     churned = outcomes["churned"].astype("float64")
@@ -132,7 +154,8 @@ def curves(outcomes: pd.DataFrame) -> Curves:
     calibration = pd.DataFrame({"predicted": probability, "observed": churned}).groupby(tenth).mean()
     calibration["customers"] = churned.groupby(tenth).size()
     roc, gain = [], []
-    for candidate, score in ((SCORES, probability), (RECENCY, outcomes["recency_days"].astype("float64"))):
+    by_rule = judged.sign * outcomes[judged.column].astype("float64")
+    for candidate, score in ((judged.scores, probability), (judged.rule, by_rule)):
         found = churned.to_numpy()[np.argsort(-score.to_numpy(), kind="stable")]
         true, false = found.cumsum() / found.sum(), (1 - found).cumsum() / (1 - found).sum()
         taken = np.arange(1, len(found) + 1) / len(found)

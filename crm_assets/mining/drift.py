@@ -1,4 +1,4 @@
-"""How far the customers of a day are from those a model was trained on.
+"""How far the customers, or contracts, of a day are from those a model was trained on.
 
 Belongs here: the population stability index of features and scores. Not here: how scores turned out
 (`churn_performance.py`).
@@ -62,9 +62,16 @@ def added(batches: Iterable[dict[str, Counts]]) -> dict[str, Counts]:
 
 
 def drift(
-    model: str, model_id: str, reference: Mapping[str, Any], counts: Mapping[str, Counts], as_of: date
+    model: str,
+    model_id: str,
+    reference: Mapping[str, Any],
+    counts: Mapping[str, Counts],
+    as_of: date,
+    *,
+    scored: str = "customers",
+    names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """The index of each feature and of the score on a day, and how many customers were scored.
+    """The index of each feature and of the score on a day, and how many were scored.
 
     Args:
         model: What is modelled.
@@ -72,23 +79,28 @@ def drift(
         reference: What `reference_of` gave when it was trained.
         counts: Rows of the day in each bin.
         as_of: The day.
+        scored: What is scored, in the plural.
+        names: What features are called; those it lacks keep their names.
 
     Returns:
         Rows of `contracts.drift.DRIFT`.
     """
     expected = {"feature": reference["features"], "score": {"score": reference["score"]}}
     rows: list[tuple[str, str, float | None, str, int, int]] = []
+    called = names or {}
     for kind, found in counts.items():
         for name, actual in found.items():
             known = np.asarray(expected[kind][name]["rows"])
             index = population_stability(known, actual)
-            rows.append((kind, name, index, verdict(index, known, actual), int(actual.sum()), int(known.sum())))
-    scored = int(counts["score"]["score"].sum()) if counts else 0
+            said = verdict(index, known, actual)
+            rows.append((kind, called.get(name, name), index, said, int(actual.sum()), int(known.sum())))
+    number = int(counts["score"]["score"].sum()) if counts else 0
     newest = next(iter(reference["features"].values()))
     trained_on = int(np.sum(newest["rows"]))
-    rows.append(("population", "customers", None, _in_number(scored, trained_on), scored, trained_on))
+    rows.append(("population", scored, None, _in_number(number, trained_on), number, trained_on))
     frame = pd.DataFrame(rows, columns=["kind", "name", "psi", "verdict", "customers", "reference_customers"])
     frame = frame.assign(as_of=as_of, model=model, model_id=model_id).sort_values(["kind", "name"])
+    frame["psi"] = frame["psi"].astype("float64")
     return frame[list(DRIFT.by_name)].reset_index(drop=True)
 
 
@@ -119,6 +131,9 @@ def _in_number(scored: int, trained_on: int) -> str:
 def _binned(values: Floats) -> dict[str, Any]:
     known = values[~np.isnan(values)]
     ends = np.unique(np.quantile(known, _TENTHS)) if len(known) else np.zeros(0)
+    if len(ends) == 1 and known.min() < ends[0] == known.max():
+        # Nearly all have the greatest value, and the others would lie in its bin.
+        ends = np.array([known[known < ends[0]].max()])
     return {"ends": [float(end) for end in ends], "rows": [int(count) for count in _counted(values, ends)]}
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
 from crm_assets.mining.calibration import calibrated
+from crm_assets.mining.challenger import against_previous
 from crm_assets.mining.churn import ChurnModel, risk_bands
 from crm_assets.mining.churn_training import SCREENING_ROWS, TrainedChurn, card_of, without_model
 from crm_assets.mining.classifiers import BLEND, LEARNERS, raw_scores, rule
@@ -39,6 +40,7 @@ def train_subscription_churn(
     month_start: date,
     *,
     known: pd.DataFrame | None = None,
+    previous: ChurnModel | None = None,
     horizon_days: int = HORIZON_DAYS,
     screening_rows: int = SCREENING_ROWS,
     seed: int = 0,
@@ -51,6 +53,7 @@ def train_subscription_churn(
         month_start: first day the model may score.
         known: some rows of one day as they are by tables cut off at it, for contracts delivered by then; a field in which
             they differ stops the model. None or no rows where nothing was delivered so early.
+        previous: the model of the month before, to compare with; what is trained does not depend on it.
         horizon_days: length of the label.
         screening_rows: most rows that candidates which seldom win learn from on the newest fold.
         seed: of everything drawn.
@@ -102,6 +105,7 @@ def train_subscription_churn(
             "model": MODEL,
             "trained_for": month,
             "definition": f"the contract ends in {horizon_days} days, among contracts that run",
+            "horizon_days": horizon_days,
             **card_of(problem, choice, seed, screening_rows),
             "features": [encoding.label(name) for name in encoding.columns],
             "grade": grade(outcome[choice.judged], choice.chance, None, horizon_days).card(),
@@ -111,7 +115,19 @@ def train_subscription_churn(
         reference=reference_of(inputs[days == days.max()], choice.chance),
         encoding=encoding.to_document(),
     )
-    return TrainedChurn(model, choice.leaderboard(MODEL, month_start), choice.message, {})
+    challenge = None
+    if previous is not None and previous.card["definition"] == model.card["definition"]:
+        judged = rows.loc[choice.judged]
+        challenge = against_previous(
+            previous.model_id,
+            previous.estimator,
+            previous.card["training_days"],
+            judged[["as_of", "customer_id"]].assign(churned=judged["ended"]),
+            encode(judged, Encoding(**previous.encoding)),
+            choice.chance,
+            seed,
+        )
+    return TrainedChurn(model, choice.leaderboard(MODEL, month_start), choice.message, {}, MODEL, challenge)
 
 
 def _looking_ahead(rows: pd.DataFrame, known: pd.DataFrame, encoding: Encoding) -> dict[str, float]:

@@ -5,6 +5,7 @@ Belongs here: encoding, and putting columns into words. Not here: the models (`s
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -65,6 +66,12 @@ class Encoding:
         place = self.columns.index(column)
         value = self.values[place]
         return words(self.sources[place]) + (f" is {value or 'missing'}" if value is not None else "")
+
+    def labels(self) -> dict[str, str]:
+        """Every column in words, no two alike."""
+        said = {column: self.label(column) for column in self.columns}
+        times = Counter(said.values())
+        return {column: f"{text} ({column})" if times[text] > 1 else text for column, text in said.items()}
 
 
 def fit_encoding(

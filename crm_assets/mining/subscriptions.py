@@ -1,9 +1,9 @@
-"""Contracts that run on a day: what is known of each, and whether it ended soon after.
+"""Contracts that run on a day: what is known of each, whether it ended soon after, and how it was scored then.
 
 Belongs here: tables in the engine. Not here: models on them (`subscription_churn.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import ibis
@@ -11,8 +11,8 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.canonical import SUBSCRIPTIONS
 from crm_assets.contracts.features import DEMOGRAPHICS
-from crm_assets.contracts.layers import VALID_FROM, VALID_TO
-from crm_assets.mining.as_of_days import union
+from crm_assets.contracts.layers import EXPORT_DATE, SOURCE, VALID_FROM, VALID_TO
+from crm_assets.mining.as_of_days import alike_neighbours, union
 from crm_assets.mining.cleaning import clean_dimension, valid_on
 from crm_assets.mining.truth import NO_FULL_EXPORTS, FullExports
 
@@ -105,6 +105,59 @@ def contract_versions(validated: ir.Table, full_exports: FullExports = NO_FULL_E
     return rows.select("subscription_id", *STATE, VALID_FROM.name, VALID_TO.name)
 
 
+def contract_outcomes(
+    scores: ir.Table, subscriptions: ir.Table, validated: ir.Table, horizons: Mapping[date, int]
+) -> ir.Table:
+    """Published scores of contracts with what became of these.
+
+    Only exports tell of an end, so a contract counts once its source has delivered an export of the last day of the
+    horizon, or of a later day. One that had ended before its score, or had not begun, as is known by now, does not count.
+
+    Args:
+        scores: rows of the mart `subscription_churn_scores`; the customers are the persons of the day.
+        subscriptions: clean subscriptions.
+        validated: validated subscriptions of every delivery.
+        horizons: length of the label, by the day of the scores; scores of other days do not count.
+
+    Returns:
+        as_of, subscription_id, customer_id, churn_probability, tenure_days, churned; by as_of and subscription_id.
+
+    Raises:
+        ValueError: without any day.
+    """
+    if not horizons:
+        raise ValueError("contract_outcomes needs at least one day of scores")
+    source, export = SOURCE.name, EXPORT_DATE.name
+    known_until = validated.group_by(source).agg(until=validated[export].max())
+    sources = validated.select("subscription_id", source).distinct().join(known_until, source)
+    until = sources.group_by("subscription_id").agg(until=sources.until.max())
+    known = subscriptions.select("subscription_id", "day", "ended_at").join(until, "subscription_id")
+    scored = scores.select("as_of", "subscription_id", "customer_id", "churn_probability")
+    parts = []
+    for horizon_days, days in alike_neighbours(horizons):
+        rows = scored.filter(scored.as_of.isin(days)).join(known, "subscription_id")
+        rows = rows.filter(_runs(rows, rows.as_of), rows.until.delta(rows.as_of, unit="day") >= horizon_days)
+        parts.append(
+            rows.select(
+                *scored.columns,
+                tenure_days=rows.as_of.delta(rows.day, unit="day"),
+                churned=_ends(rows, rows.as_of, horizon_days),
+            )
+        )
+    return union(parts).order_by(["as_of", "subscription_id"])
+
+
+def _runs(contracts: ir.Table, as_of: ir.DateValue) -> ir.BooleanValue:
+    """Whether a contract runs at the end of a day."""
+    ended_on = contracts.ended_at.date()
+    return (contracts.day <= as_of) & (ended_on.isnull() | (ended_on > as_of))
+
+
+def _ends(contracts: ir.Table, as_of: ir.DateValue, horizon_days: int) -> ir.BooleanValue:
+    """Whether a contract that runs on a day ends within the horizon."""
+    return (contracts.ended_at.date().delta(as_of, unit="day") <= horizon_days).fill_null(False)
+
+
 def _as_told(subscriptions: ir.Table, told: ir.Table) -> ir.Table:
     """Contracts with plan, fee and attributes as they were told; those never told by then keep what they have."""
     known = told.select(_told="subscription_id", **{f"_{name}": name for name in STATE})
@@ -116,10 +169,9 @@ def _as_told(subscriptions: ir.Table, told: ir.Table) -> ir.Table:
 def _on(
     subscriptions: ir.Table, customers: ir.Table, customer_days: ir.Table, as_of: date, horizon_days: int
 ) -> ir.Table:
-    ended_on = subscriptions.ended_at.date()
-    running = subscriptions.filter(subscriptions.day <= as_of, ended_on.isnull() | (ended_on > as_of))
-    ended_on = running.ended_at.date()
-    tenure = ibis.literal(as_of).delta(running.day, unit="day").cast("float64")
+    day = ibis.literal(as_of)
+    running = subscriptions.filter(_runs(subscriptions, day))
+    tenure = day.delta(running.day, unit="day").cast("float64")
     fee = running.monthly_fee.cast("float64")
     rows = running.select(
         "subscription_id",
@@ -127,7 +179,7 @@ def _on(
         "record_id",
         "plan",
         "attributes",
-        ended=(ended_on <= as_of + timedelta(horizon_days)).fill_null(False),
+        ended=_ends(running, day, horizon_days),
         tenure_days=tenure,
         monthly_fee=fee,
         paid=fee * tenure / MONTH_DAYS,
@@ -138,7 +190,7 @@ def _on(
     wide = rows.left_join(contracts, "customer_id").drop("customer_id_right")
     wide = wide.left_join(orders, "customer_id").drop("customer_id_right")
     wide = wide.left_join(people, "record_id").drop("record_id_right")
-    return wide.mutate(as_of=ibis.literal(as_of)).select(*COLUMNS)
+    return wide.mutate(as_of=day).select(*COLUMNS)
 
 
 def _orders(customer_days: ir.Table, as_of: date) -> ir.Table:

@@ -14,6 +14,7 @@ from crm_assets.contracts import layers
 from crm_assets.contracts.canonical import CAMPAIGNS, CUSTOMERS, TRANSACTIONS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE, CHURN_SCORES
 from crm_assets.contracts.registry import contract_of
+from crm_assets.contracts.subscriptions import SUBSCRIPTION_PERFORMANCE
 from crm_assets.definitions import build_defs, lake_of
 from crm_assets.lake.io_manager import raw_contract
 from crm_assets.lake.layout import PART
@@ -295,13 +296,20 @@ def figure(candidate, metric, value):
     }
 
 
-def test_scores_that_turned_out_badly_warn(ingested):
-    rows = [figure("churn_scores", "auc", 0.6), figure("recency", "auc", 0.7), figure("churn_scores", "ece", 0.02)]
-    table = ibis.memtable(rows, schema=CHURN_PERFORMANCE.schema)
-    lake_of(ingested).write("quality", CHURN_PERFORMANCE, table, [()])
-    evaluations = check(ingested, "quality", "churn_performance")
-    assert failed(evaluations) == {("churn_performance", "beats_rule")}
-    assert evaluations["churn_performance", "calibrated"].description == "mean ece 0.020"
+@pytest.mark.parametrize(
+    ("contract", "scores", "rule"),
+    [
+        (CHURN_PERFORMANCE, "churn_scores", "recency"),
+        (SUBSCRIPTION_PERFORMANCE, "subscription_churn_scores", "tenure"),
+    ],
+    ids=["churn", "subscription"],
+)
+def test_scores_that_turned_out_badly_warn(ingested, contract, scores, rule):
+    rows = [figure(scores, "auc", 0.6), figure(rule, "auc", 0.7), figure(scores, "ece", 0.02)]
+    lake_of(ingested).write("quality", contract, ibis.memtable(rows, schema=contract.schema), [()])
+    evaluations = check(ingested, "quality", contract.name)
+    assert failed(evaluations) == {(contract.name, "beats_rule")}
+    assert evaluations[contract.name, "calibrated"].description == "mean ece 0.020"
 
 
 def member(customer, person, since):

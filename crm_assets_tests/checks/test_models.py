@@ -37,11 +37,12 @@ def test_a_month_that_was_stopped_by_a_leak_fails_and_names_the_feature(settings
     assert check(settings, "models", model, key=BEFORE)[model, "no_leaks"].passed
 
 
+@pytest.mark.parametrize("model", ["churn_model", "subscription_churn"])
 @pytest.mark.parametrize("holds", [True, False])
-def test_a_retrained_model_that_ranks_worse_than_last_months_is_named(settings, holds):
+def test_a_retrained_model_that_ranks_worse_than_last_months_is_named(settings, holds, model):
     challenge = {"auc": 0.7, "previous": "churn-2024-02", "auc of previous": 0.8, "low": -0.2, "high": -0.05}
-    store_card(settings, "churn_model", MONTH, challenge={**challenge, "holds": holds})
-    found = check(settings, "models", "churn_model", key=MONTH)["churn_model", "challenger_holds"]
+    store_card(settings, model, MONTH, challenge={**challenge, "holds": holds})
+    found = check(settings, "models", model, key=MONTH)[model, "challenger_holds"]
     assert found.passed is holds
     assert found.description == "2024-03: AUC 0.700, churn-2024-02 0.800 (difference -0.200 to -0.050)"
 
@@ -53,19 +54,29 @@ def test_a_first_model_has_nothing_to_be_compared_with(settings):
 
 @pytest.mark.parametrize(("drifted", "score", "passes"), [(1, 0, True), (2, 0, False), (0, 2, False)])
 def test_a_score_or_many_features_of_another_population_are_called_out(settings, drifted, score, passes):
-    def row(kind, name, verdict):
-        about = {"as_of": date(2024, 3, 5), "model": "churn", "model_id": "m", "psi": 0.3}
-        return {
-            **about,
-            "kind": kind,
-            "name": name,
-            "verdict": VERDICTS[verdict],
-            "customers": 9,
-            "reference_customers": 9,
-        }
-
-    rows = [row("feature", f"f{n}", 2 if n < drifted else 0) for n in range(4)] + [row("score", "score", score)]
-    contract = contract_of("quality", "drift")
-    table = ibis.memtable(rows, schema=contract.schema)
-    lake_of(settings).write("quality", contract, table, [(DAY,)])
+    drifts(settings, [drift_row("churn", "score", "score", score), *features("churn", drifted)])
     assert check(settings, "quality", "drift", key=DAY)["drift", "same_population"].passed is passes
+
+
+def test_each_model_answers_for_its_own_features(settings):
+    """Two of the four fields of contracts drifted, which two of 24 features of both models would not tell."""
+    drifts(settings, [*features("churn", 0, 20), *features("subscription_churn", 2)])
+    found = check(settings, "quality", "drift", key=DAY)["drift", "same_population"]
+    assert not found.passed
+    assert found.description == (
+        "churn: 0 of 20 features are of another population; subscription_churn: 2 of 4 features are of another population"
+    )
+
+
+def features(model, drifted, number=4):
+    return [drift_row(model, "feature", f"f{place:02d}", 2 if place < drifted else 0) for place in range(number)]
+
+
+def drift_row(model, kind, name, verdict):
+    about = {"as_of": date(2024, 3, 5), "model": model, "model_id": "m", "psi": 0.3, "kind": kind, "name": name}
+    return {**about, "verdict": VERDICTS[verdict], "customers": 9, "reference_customers": 9}
+
+
+def drifts(settings, rows):
+    contract = contract_of("quality", "drift")
+    lake_of(settings).write("quality", contract, ibis.memtable(rows, schema=contract.schema), [(DAY,)])

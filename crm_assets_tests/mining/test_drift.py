@@ -75,6 +75,32 @@ def test_a_constant_feature_and_one_without_values_have_an_index():
     assert rows.loc[rows["kind"] == "feature", "psi"].tolist() == [0.0, 0.0]
 
 
+def test_the_few_below_the_greatest_value_have_a_bin_of_their_own():
+    """95 of 100 have a one; were the zeros counted with them, nobody would see that half are zeros later."""
+    rows = {
+        name: pd.DataFrame({"has it": np.repeat([0.0, 1.0], [zeros, 100 - zeros])})
+        for name, zeros in (("trained", 5), ("later", 50))
+    }
+    reference = reference_of(rows["trained"], np.full(100, 0.5))
+    counts = count_rows(reference, rows["later"], np.full(100, 0.5))
+    assert counts["feature"]["has it"].tolist() == [50, 50, 0]
+    found = drift("churn", "m", reference, counts, AS_OF).set_index("kind")
+    assert found.loc["feature", "verdict"] == "another population"
+
+
+def test_contracts_are_counted_by_their_own_name_and_fields_by_their_words():
+    frame, scores = day()
+    reference = reference_of(frame, scores)
+    counts = count_rows(reference, frame, scores)
+    rows = drift("subscription_churn", "m", reference, counts, AS_OF, scored="contracts", names={"stays": "plan is a"})
+    assert rows[["model", "kind", "name"]].to_numpy().tolist() == [
+        ["subscription_churn", "feature", "moves"],
+        ["subscription_churn", "feature", "plan is a"],
+        ["subscription_churn", "population", "contracts"],
+        ["subscription_churn", "score", "score"],
+    ]
+
+
 @given(st.lists(st.integers(0, 1_000), min_size=2, max_size=12))
 def test_the_index_is_never_below_zero_and_zero_for_equal_counts(counts):
     rows = np.array(counts)

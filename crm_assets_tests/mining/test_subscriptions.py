@@ -213,6 +213,33 @@ def test_fields_as_they_were_known_train(trained):
     assert "cannot be told" in trained.card["limits"]
 
 
+def test_the_model_of_the_month_before_is_a_challenge_that_changes_nothing(trained):
+    """It reads contracts in its own way: it knew of a field in which contracts no longer differ."""
+    rows = made_up()
+    newest = rows["as_of"].max()
+    earlier = rows[rows["as_of"] < newest]
+    older = [json.dumps({**json.loads(text), "a": "xy"[place % 2]}) for place, text in enumerate(earlier["attributes"])]
+    before = train_subscription_churn(earlier.assign(attributes=older), date(2024, 4, 1)).model
+    assert before.features != trained.model.features
+    again = train_subscription_churn(rows, MONTH, previous=before)
+    assert again.model == trained.model
+    assert trained.card["challenge"] == "no previous model with held-out days of its own"
+    challenge = again.card["challenge"]
+    assert (challenge["previous"], challenge["days"]) == (before.model_id, ["2024-02-28"])
+    assert challenge["holds"]
+    assert challenge["auc of previous"] == pytest.approx(challenge["auc"], abs=0.05)
+    assert train_subscription_churn(rows, MONTH, previous=before, horizon_days=20).challenge is None, "another label"
+
+
+def test_columns_of_which_the_words_are_alike_are_told_apart():
+    encoding = Encoding(["x0", "x1", "tenure_days"], ["a", "a is b", "tenure_days"], ["b is c", "c", None])
+    assert encoding.labels() == {
+        "x0": "a is b is c (x0)",
+        "x1": "a is b is c (x1)",
+        "tenure_days": "months since the start",
+    }
+
+
 def test_random_labels_promote_nothing_and_without_ends_it_says_what_it_needs():
     rows = made_up()
     random = rows.assign(ended=np.random.default_rng(2).random(len(rows)) < 0.3)
