@@ -28,7 +28,7 @@ def cleaned(finished: Path, tmp_path: Path) -> Path:
     for folder in ("models", "lake/features", "lake/marts", "lake/models"):
         shutil.rmtree(home / folder)
     for table in (home / "lake" / "quality").iterdir():
-        if table.name.startswith(("leaderboard", "segment", "lifecycle", "churn", "drift")):
+        if table.name.startswith(("leaderboard", "segment", "lifecycle", "churn", "subscription", "drift")):
             shutil.rmtree(table)
     assert digests(home) != digests(finished)
     write_settings(home, processes=2)
