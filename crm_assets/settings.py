@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     offer_contact_cost: float = Field(0.01, ge=0, description="What sending an offer costs, workspace currency.")
     contact_capacity: int | None = Field(None, ge=1, description="Most customers for whom a next best action is named.")
     contact_gap_days: int = Field(7, ge=0, description="Days after a campaign's contact in which nobody is contacted.")
+    contact_history_days: int = Field(
+        180, ge=1, description="Days whose interactions say when and where to reach a customer."
+    )
     response_horizon_days: int = Field(
         30, ge=1, description="Days after a contact in which a response counts; fewer where nearly all come sooner."
     )

@@ -30,6 +30,7 @@ from crm_assets.mining.churn_terms import ChurnTerms, churn_terms
 from crm_assets.mining.cleaning import clean_dimension, clean_events, flag_outliers, normalise, valid_on
 from crm_assets.mining.cluster_scores import cluster_names_of
 from crm_assets.mining.clustering import ClusterModel
+from crm_assets.mining.contact_preferences import contact_choices, contact_preferences
 from crm_assets.mining.cross_sell import basket_items, cross_sell_rules
 from crm_assets.mining.customer_days import customer_days
 from crm_assets.mining.customer_dimensions import customer_dimensions
@@ -174,6 +175,13 @@ def last_stages(t: Read) -> ir.Table:
 
 def known_of_contacts(t: Read) -> tuple[ir.Table, ...]:
     return t("cases"), t("customer_days"), t("clean_customers"), t("clean_interactions")
+
+
+def consents(t: Read) -> ir.Table:
+    """Some customers refuse e-mail, others phone, and most say nothing."""
+    known = t("clean_customers").select("customer_id").distinct()
+    last = known.customer_id.right(1)
+    return known.mutate(consent_email=(last == "3").ifelse(False, ibis.null("boolean")), consent_phone=last != "4")
 
 
 def hold(table: ir.Table) -> ir.Table:
@@ -392,6 +400,10 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     count_itemsets: lambda t: iter([count_itemsets(t("baskets"), [("tea 0", "茶 0"), ("Tea 1",), ("none",)])]),
     cross_sell_rules: lambda t: iter(
         [cross_sell_rules(t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3)]
+    ),
+    contact_choices: lambda t: iter([contact_choices(t("clean_interactions"), LAST_DAY, 90)]),
+    contact_preferences: lambda t: iter(
+        [contact_preferences(contact_choices(t("clean_interactions"), LAST_DAY, 90), consents(t), LAST_DAY)]
     ),
     sequential_rules: lambda t: iter(
         [

@@ -166,8 +166,8 @@ class Tables:
         for number in range(200):
             at = datetime(2024, 1, 1) + timedelta(days=chance.randrange(DAYS), seconds=chance.randrange(86_400))
             row = {"interaction_id": f"i{number}", "customer_id": f"c{chance.randrange(30)}", "occurred_at": at}
-            kind = chance.choice(["view", "open", "call"])
-            found.append(row | {"kind": kind, "is_outlier": False, "day": at.date()})
+            kind, channel = chance.choice(["view", "open", "call"]), ("app", "邮件", None)[number % 3]
+            found.append(row | {"kind": kind, "channel": channel, "is_outlier": False, "day": at.date()})
         return found
 
     def _responses(self) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Who answers campaigns: the model of a month, the scores of a day, and what past campaigns got.
+"""Who answers campaigns: the model of a month, the scores of a day, what past campaigns got, when and where to reach whom.
 
 Belongs here: reading, calling, returning. Not here: how it is told (`mining/response.py`, `mining/uplift.py`) or how
 champions are chosen (`mining/response_training.py`).
@@ -16,10 +16,14 @@ from crm_assets.assets.behaviour import nothing
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
-from crm_assets.contracts.response import CAMPAIGN_RESPONSES, RESPONSE_SCORES
+from crm_assets.contracts.response import CAMPAIGN_RESPONSES, CONTACT_PREFERENCES, RESPONSE_SCORES
+from crm_assets.lake.functions import local_time
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.campaign_responses import campaign_response_rates, campaign_response_sums
+from crm_assets.mining.cleaning import valid_on
+from crm_assets.mining.contact_preferences import contact_choices
+from crm_assets.mining.contact_preferences import contact_preferences as prefer
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.response_cases import campaign_cases, contacted_rows, response_rates, scored_rows
 from crm_assets.mining.samples import sample_customers
@@ -235,4 +239,35 @@ def campaign_responses(
     yield dg.Output(ibis.memtable(found, schema=CAMPAIGN_RESPONSES.schema), metadata={"as of": str(as_of)})
 
 
-response_assets = [response_model, response_scores, campaign_responses]
+@dg.asset(
+    key=["marts", CONTACT_PREFERENCES.name],
+    ins={
+        "interactions": dg.AssetIn(["clean", "interactions"]),
+        "customers": dg.AssetIn(["clean", "customers"]),
+        "identity_members": MEMBERS,
+    },
+    description=CONTACT_PREFERENCES.description,
+)
+def contact_preferences(
+    context: dg.AssetExecutionContext,
+    interactions: ir.Table,
+    customers: ir.Table,
+    identity_members: ir.Table,
+    lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
+) -> Iterator[dg.Output[ir.Table]]:
+    """When and where to reach each customer, as of the newest day with an interaction."""
+    as_of = interactions.day.max().to_pyarrow().as_py()
+    if as_of is None:
+        yield nothing(context, CONTACT_PREFERENCES, "interactions")
+        return
+    persons = Persons.of(identity_members)
+    local = interactions.mutate(occurred_at=local_time(interactions.occurred_at, settings.timezone))
+    with lake.engine.holding() as hold:
+        choices = hold(contact_choices(persons.rows(local, as_of), as_of, settings.contact_history_days))
+        found = prefer(choices, persons.rows(valid_on(customers, as_of), as_of), as_of)
+        figures = found.figures.to_markdown(index=False, floatfmt=".3f")
+        yield dg.Output(found.customers, metadata={"as of": str(as_of), "figures": dg.MetadataValue.md(figures)})
+
+
+response_assets = [response_model, response_scores, campaign_responses, contact_preferences]

@@ -16,7 +16,7 @@ from crm_assets.contracts.identity import IDENTITY_QUALITY
 from crm_assets.contracts.lifecycle import LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.registry import lake_tables
-from crm_assets.contracts.response import CAMPAIGN_RESPONSES, RESPONSE_SCORES
+from crm_assets.contracts.response import CAMPAIGN_RESPONSES, CONTACT_PREFERENCES, RESPONSE_SCORES
 from crm_assets.contracts.segments import SEGMENT_MIGRATION, SEGMENT_STABILITY
 from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES, SUBSCRIPTION_PERFORMANCE
 from crm_assets.lake.io_manager import read_partitions
@@ -47,6 +47,7 @@ MADE_OF = {
     SUBSCRIPTION_CHURN_SCORES.name: "subscriptions",
     RESPONSE_SCORES.name: "campaign_contacts",
     CAMPAIGN_RESPONSES.name: "campaign_contacts",
+    CONTACT_PREFERENCES.name: "interactions",
     BEHAVIOUR_CAMPAIGN_EFFECTS.name: "campaign_contacts",
 }
 """The table without which a mart has no rows; for all others it is transactions."""

@@ -29,7 +29,7 @@ from crm_assets.contracts.model import Table
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
-from crm_assets.contracts.response import CAMPAIGN_RESPONSES, RESPONSE_SCORES
+from crm_assets.contracts.response import CAMPAIGN_RESPONSES, CONTACT_PREFERENCES, RESPONSE_SCORES
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.segmentation import SEGMENTATION_TABLES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS, RFM_CUTS, SEGMENT_MIGRATION, SEGMENT_STABILITY
@@ -89,6 +89,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(SALES_FORECAST)),
     ("marts", layers.by_partition(RESPONSE_SCORES)),
     ("marts", CAMPAIGN_RESPONSES),
+    ("marts", CONTACT_PREFERENCES),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_customer_value", MODEL_LEADERBOARD.description)),
     (

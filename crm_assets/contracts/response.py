@@ -1,7 +1,7 @@
-"""Contracts of who answers campaigns: scores of persons, and what past campaigns got.
+"""Contracts of who answers campaigns: scores of persons, what past campaigns got, when and where to reach whom.
 
-Belongs here: the columns. Not here: how they are computed (`mining/response.py`, `mining/campaign_responses.py`), the
-leaderboard (`churn.py`).
+Belongs here: the columns. Not here: how they are computed (`mining/response.py`, `mining/campaign_responses.py`,
+`mining/contact_preferences.py`), the leaderboard (`churn.py`).
 """
 
 from crm_assets.contracts.model import Column, Shape, Table
@@ -83,4 +83,35 @@ CAMPAIGN_RESPONSES = Table(
     ),
     notes="As of the newest contact or response. Conversion and value are null where no response tells its value. Those contacted and those held out of one experiment may stand under "
     "campaigns of their own.",
+)
+
+CONTACT_DIMENSIONS = ("hours", "weekday", "channel")
+"""What is told of when and where an interaction was."""
+
+_WHAT = {
+    "hours": "Hours of the day, in the workspace's time zone",
+    "weekday": "Day of the week",
+    "channel": "Channel, as the source names it",
+}
+
+CONTACT_PREFERENCES = Table(
+    name="contact_preferences",
+    description="When and where to reach each customer, by when and where their interactions were.",
+    key=("as_of", "customer_id"),
+    columns=(
+        Column("as_of", "date", "Newest day with an interaction, the last day seen.", required=True),
+        Column("customer_id", "string", "The person: the customer_id of the earliest record.", required=True),
+        Column("interactions", "int64", "Interactions in the history.", required=True, minimum=1),
+        *(
+            column
+            for name, what in _WHAT.items()
+            for column in (
+                Column(name, "string", f"{what}: the likeliest for an interaction; null where none is told."),
+                Column(f"{name}_share", "float64", "Share of the customer's interactions expected there.", False, 0, 1),
+                Column(f"{name}_lift", "float64", "That share over the share of all customers.", minimum=0),
+            )
+        ),
+        Column("reason", "string", "The customer's own counts, in a few words for people.", required=True),
+    ),
+    notes="The history is a setting. A channel that a customer has not consented to is not named.",
 )

@@ -42,6 +42,11 @@ def to_utc(local: ir.TimestampValue, timezone: str) -> ir.TimestampValue:
     return local if timezone == "UTC" else _local("UTC", _moment(timezone, local))
 
 
+def local_time(moment: ir.TimestampValue, timezone: str) -> ir.TimestampValue:
+    """The local time, in an IANA time zone, of a UTC time."""
+    return moment if timezone == "UTC" else _local(timezone, _moment("UTC", moment))
+
+
 def local_day(moment: ir.TimestampValue, timezone: str) -> ir.DateValue:
     """The day, in an IANA time zone, of a UTC time."""
-    return moment.date() if timezone == "UTC" else _local(timezone, _moment("UTC", moment)).date()
+    return local_time(moment, timezone).date()

@@ -17,7 +17,7 @@ def customer_days(transactions: ir.Table) -> ir.Table:
     decimals, hence exact. Lines without a customer are left out; a line whose `is_return` is null is not a return.
 
     Args:
-        transactions: clean order lines.
+        transactions: clean order lines, `ordered_at` in the workspace's time zone.
 
     Returns:
         The columns of `CUSTOMER_DAYS`, ordered by day and customer_id.

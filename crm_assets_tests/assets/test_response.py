@@ -10,7 +10,7 @@ import pytest
 
 from crm_assets.automation.instance import open_instance
 from crm_assets.runs import Planned, Runs
-from crm_assets.settings import load_settings
+from crm_assets.settings import load_settings, write_settings
 from crm_assets_tests import shop
 
 CAMPAIGNS = """
@@ -55,6 +55,45 @@ def campaigned(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         runs.clean()
         make(runs)
     return home
+
+
+IN_SHANGHAI = """
+source: app
+timezone: Asia/Shanghai
+tables:
+  customers:
+    files: customers.csv
+    columns: {customer_id: 编号, consent_email: 同意邮件}
+  transactions:
+    files: orders.csv
+    columns: {order_id: order, line_id: order, customer_id: customer, product_id: sku, ordered_at: at,
+              quantity: quantity, amount: amount}
+  interactions:
+    files: opens.csv
+    columns: {interaction_id: {row_number: [customer]}, customer_id: customer, occurred_at: at, kind: kind, channel: channel}
+"""
+
+
+def test_hours_are_those_of_the_workspaces_time_zone(tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, timezone="Asia/Shanghai", memory_limit="500MB", end_date=date(2024, 3, 2))
+    settings.sources.mkdir()
+    (settings.sources / "app.yaml").write_text(IN_SHANGHAI, "utf-8")
+    folder = settings.exports / "app" / "2024-03-02"
+    folder.mkdir(parents=True)
+    (folder / "customers.csv").write_text("编号,同意邮件\nc1,否\n", "utf-8")
+    # Eight in the evening in Shanghai is noon in UTC.
+    orders = "order,customer,sku,at,quantity,amount\no1,c1,p1,2024-03-01 20:00:00,1,9\n"
+    (folder / "orders.csv").write_text(orders, "utf-8")
+    opens = [f"c1,2024-03-0{day} 21:30:00,open,{channel}" for day, channel in ((1, "邮件"), (2, "邮件"), (2, "微信"))]
+    (folder / "opens.csv").write_text("\n".join(["customer,at,kind,channel", *opens]) + "\n", "utf-8")
+    with open_instance(tmp_path) as instance:
+        Runs(load_settings(tmp_path), instance, lambda doing: None).ingest()
+        runs = Runs(load_settings(tmp_path), instance, lambda doing: None)
+        runs.clean()
+        runs.make(Planned("", "score", None, None, [["marts", "contact_preferences"]]))
+    assert rows_of(tmp_path, "SELECT evening_orders, afternoon_orders FROM profile.customer_days") == [(1, 0)]
+    found = rows_of(tmp_path, "SELECT as_of, customer_id, hours, weekday, channel FROM marts.contact_preferences")
+    assert found == [(date(2024, 3, 2), "c1", "21:00-24:00", "saturday", "微信")]
 
 
 def make(runs: Runs) -> None:
