@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     )
     rule_max_items: int = Field(2_000, ge=2, le=4_000, description="Most items of a level that rules are made of.")
     rule_max_basket_items: int = Field(250, ge=2, description="Baskets with more items make no rules and are counted.")
+    rule_max_baskets: int = Field(
+        2_000_000,
+        ge=10_000,
+        description="Most baskets that cross-sell rules are made of, about; beyond, drawn by digest.",
+    )
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
     offer_count: int = Field(5, ge=1, description="Most cross-sell offers to each customer.")
     offer_history_days: int = Field(90, ge=1, description="Days whose purchases a cross-sell offer rests on.")

@@ -77,7 +77,7 @@ from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
 from crm_assets.mining.sales_series import sales_by_day
-from crm_assets.mining.samples import as_floats, bounded, drawn_by_day, sample_customers
+from crm_assets.mining.samples import about, as_floats, bounded, drawn_by_day, sample_customers
 from crm_assets.mining.segment_profiles import described_customers, levels_by_segments, sums_by_segments
 from crm_assets.mining.segment_rules import Condition, Rule, SegmentRules, rule_ids
 from crm_assets.mining.segment_trees import response_labels
@@ -456,6 +456,7 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     ),
     rfm_scores: lambda t: iter([rfm_scores(t("measures"), t("cuts")), rfm_scores(t("measures"), t("cuts").limit(0))]),
     drawn_by_day: lambda t: iter([drawn_by_day(_first_days(t), MONTH_ENDS, 7, 1)]),
+    about: lambda t: iter([about(t("clean_transactions"), "order_id", 50, 7)[0]]),
     sample_customers: lambda t: iter(
         [sample_customers(t("clean_transactions").filter(ibis._.customer_id.notnull()), most, 1) for most in (7, 1000)]
     ),

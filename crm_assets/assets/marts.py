@@ -161,6 +161,8 @@ def cross_sell_rules(
         holdout_days=settings.rule_holdout_days,
         max_basket_items=settings.rule_max_basket_items,
         max_items=settings.rule_max_items,
+        max_baskets=settings.rule_max_baskets,
+        seed=settings.seed,
     )
     for level in mined.levels.itertuples():
         if level.oversized_baskets:
@@ -209,6 +211,7 @@ def sequential_rules(
         as_of,
         SequenceLimits(settings.offer_history_days, settings.sequence_days),
         _mined_levels(settings),
+        settings.seed,
     )
     context.add_output_metadata(
         {

@@ -25,12 +25,17 @@ from crm_assets.mining.itemsets import (
     frequent_itemsets,
 )
 from crm_assets.mining.rule_tests import hypotheses_of, tested_rules
+from crm_assets.mining.samples import about
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MINIMUM_SUPPORT: Mapping[str, float] = {"product": 0.001, "product_type": 0.003, "category": 0.01, "brand": 0.003}
 """Default supports: the finer the level, the rarer each item."""
+
+
+MAX_BASKETS = 2_000_000
+"""Rules that a share of a thousandth of the baskets makes rest on 2,000 of them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class CrossSell:
     Attributes:
         rules: The columns of contract `cross_sell_rules`, ordered by its key; antecedents and consequents are lists.
         levels: One row per level: level, baskets (mined), oversized_baskets (left out of mining and hold-out),
-            minimum_count (of baskets), itemsets, hypotheses (rules that could have been found), rules, mined_until
+            share (of baskets that were drawn), minimum_count (of baskets), itemsets, hypotheses (rules that could have been found), rules, mined_until
             (last day mined), holdout_baskets (0: none).
     """
 
@@ -84,6 +89,8 @@ def cross_sell_rules(
     holdout_days: int = 28,
     max_basket_items: int = MAX_BASKET_ITEMS,
     max_items: int = MAX_ITEMS,
+    max_baskets: int = MAX_BASKETS,
+    seed: int = 0,
 ) -> CrossSell:
     """Association rules at each level, mined up to `holdout_days` before `as_of` and measured again in those days.
 
@@ -102,6 +109,8 @@ def cross_sell_rules(
             it is mined whole and `holdout_lift` is null. 0: no hold-out.
         max_basket_items: baskets with more distinct items are left out, and counted in `CrossSell.levels`.
         max_items: most items of a level; where more are frequent, the minimum count rises until they are not.
+        max_baskets: where there are more baskets, about so many of them are drawn, the same for all levels.
+        seed: other seeds draw other baskets.
 
     Returns:
         The rules and what they were mined on; no rules where nothing is frequent enough.
@@ -119,7 +128,8 @@ def cross_sell_rules(
             f"not {holdout_days} and {minimum_confidence}"
         )
     rules, summaries = [], []
-    bought, valid = _bought(transactions, as_of), _valid(products, as_of)
+    bought, share = about(_bought(transactions, as_of), "basket_id", max_baskets, seed)
+    valid = _valid(products, as_of)
     names = {level: _names(valid, level) for level in levels}
     with _coded(bought, valid, names).cache() as lines:
         for level in levels:
@@ -148,6 +158,7 @@ def cross_sell_rules(
                     "level": level,
                     "baskets": itemsets.baskets,
                     "oversized_baskets": itemsets.oversized_baskets + (holdout.oversized_baskets if holdout else 0),
+                    "share": share,
                     "minimum_count": itemsets.minimum_count,
                     "itemsets": len(itemsets.frame),
                     "hypotheses": hypotheses,

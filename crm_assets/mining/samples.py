@@ -1,6 +1,6 @@
-"""What models learn from: at most so many customers, the same ones each time and on every engine.
+"""What models and rules learn from: at most so many customers or baskets, the same ones each time and on every engine.
 
-Belongs here: drawing customers, and columns as the numbers models read. Not here: which rows a model needs
+Belongs here: drawing them, and columns as the numbers models read. Not here: which rows a model needs
 (`churn.py`, `clustering.py`).
 """
 
@@ -13,6 +13,9 @@ import ibis.expr.types as ir
 from crm_assets.mining.as_of_days import union
 
 _CUSTOMER = "customer_id"
+
+_DIGITS = 8
+"""Hexadecimal digits of a digest that say whether a key is drawn."""
 
 
 def digest(texts: Sequence[ir.StringValue], seed: int | None = None) -> ir.StringValue:
@@ -40,6 +43,29 @@ def sample_customers(rows: ir.Table, most: int, seed: int) -> ir.Table:
         return rows
     drawn = customers.mutate(_digest=digest([customers[_CUSTOMER]], seed)).order_by("_digest", _CUSTOMER).limit(most)
     return rows.semi_join(drawn.select(_CUSTOMER), _CUSTOMER)
+
+
+def about(rows: ir.Table, key: str, most: int, seed: int) -> tuple[ir.Table, float]:
+    """The rows of about `most` keys, where there are more.
+
+    A key is drawn where its digest is low enough, which takes no sorting and no join.
+
+    Args:
+        rows: Any table with the key, such as order lines with their basket.
+        key: The column; rows without one are never left out.
+        most: Keys to draw, about.
+        seed: Other seeds draw other keys.
+
+    Returns:
+        All rows of those drawn, and the share of keys that were; `rows` itself and 1 where no key is left out.
+    """
+    if rows.limit(most + 1).count().to_pyarrow().as_py() <= most:
+        return rows, 1.0
+    keys = rows[key].nunique().to_pyarrow().as_py()
+    if keys <= most:
+        return rows, 1.0
+    least = f"{int(most / keys * 16**_DIGITS):0{_DIGITS}x}"
+    return rows.filter(rows[key].isnull() | (digest([rows[key]], seed).left(_DIGITS) < least)), most / keys
 
 
 def drawn_by_day(first_seen: ir.Table, as_of_days: Sequence[date], most: int, seed: int) -> ir.Table:

@@ -27,6 +27,7 @@ from crm_assets.contracts.basket import LEVELS, SEQUENTIAL_RULES
 from crm_assets.contracts.layers import DAY
 from crm_assets.mining.offers import items_of, products_bought
 from crm_assets.mining.rule_tests import FALSE_DISCOVERY_RATE
+from crm_assets.mining.samples import about
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,7 @@ class SequenceLimits:
         history_days: Days up to the landmark in which the antecedent was bought, and the consequent was not.
         within_days: Days after it in which the consequent is bought.
         max_items: Most items of a level, those that most customers bought.
+        max_customers: Where there are more customers, about so many of them are drawn, the same for all levels.
         least_lift: Least lift of a rule; of many customers, a difference may be beyond chance and too small to use.
         least_expected: Followers that must be expected by chance for a pair to be tested.
     """
@@ -57,6 +59,7 @@ class SequenceLimits:
     history_days: int = 90
     within_days: int = 30
     max_items: int = 300
+    max_customers: int = 200_000
     least_lift: float = 1.1
     least_expected: float = LEAST_EXPECTED
 
@@ -71,7 +74,8 @@ class SequentialRules:
 
     Attributes:
         rules: The columns of contract `sequential_rules`, ordered by its key.
-        levels: One row per level: level, customers (who bought before the landmark), strata, items, hypotheses (pairs
+        levels: One row per level: level, share (of customers that were drawn), customers (who bought before the
+            landmark), strata, items, hypotheses (pairs
             that were tested), rules, landmark (last day of the first purchases), holdout (that of the hold-out, None
             without).
     """
@@ -125,6 +129,7 @@ def sequential_rules(
     as_of: date,
     limits: SequenceLimits = SequenceLimits(),
     levels: Sequence[str] = LEVELS,
+    seed: int = 0,
 ) -> SequentialRules:
     """Pairs of items of which customers who bought the one, and not the other, buy the other soon more than others do.
 
@@ -138,6 +143,7 @@ def sequential_rules(
         as_of: last day seen.
         limits: what counts, and how much of it makes a rule.
         levels: levels of the product tree, mined apart.
+        seed: other seeds draw other customers, where there are too many.
 
     Returns:
         Rules with a false discovery rate of at most 5% over all pairs tested. Where there are fewer days than the two
@@ -146,12 +152,13 @@ def sequential_rules(
     import pandas as pd
 
     bought = products_bought(transactions, products, as_of, limits.history_days + 2 * limits.within_days)
+    bought, share = about(bought, "customer_id", limits.max_customers, seed)
     rules, summaries = [], []
     for level in levels:
         items = items_of(bought, level).group_by("customer_id", DAY.name, "item").agg(amount=_.amount.sum())
         found, summary = _of_level(items, as_of, limits)
         rules.append(found.assign(level=level, within_days=limits.within_days))
-        summaries.append({"level": level, **summary})
+        summaries.append({"level": level, "share": share, **summary})
     every = pd.concat(rules).sort_values(list(SEQUENTIAL_RULES.key), ignore_index=True)
     return SequentialRules(every[list(SEQUENTIAL_RULES.by_name)], pd.DataFrame(summaries))
 

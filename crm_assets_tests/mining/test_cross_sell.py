@@ -225,6 +225,18 @@ def test_of_planted_rules_at_most_7_in_100_found_are_false_and_each_is_measured_
         assert np.mean(after) == pytest.approx(lift, rel=0.1), later
 
 
+def test_of_too_many_baskets_some_are_drawn_for_all_levels(products):
+    transactions = transactions_of(lines_of(["bm", "b", "m", "w"] * 500))
+    found = rules_of(transactions, products, levels=("category", "product_type"), max_baskets=500, holdout_days=0)
+    assert found.levels["share"].tolist() == [0.25, 0.25]
+    baskets = found.levels["baskets"].tolist()
+    assert baskets[0] == baskets[1]
+    assert 400 < baskets[0] < 600
+    row = rule(found, ["bread"], ["milk"])
+    assert row["mined_baskets"] == baskets[0]
+    assert row["confidence"] == pytest.approx(0.5, abs=0.07)
+
+
 def test_a_rule_that_never_fails_has_no_conviction(products):
     row = rule(rules_of(transactions_of(lines_of(["bm", "bm", "b"])), products), ["milk"], ["bread"])
     assert row["confidence"] == 1

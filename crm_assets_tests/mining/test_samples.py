@@ -6,7 +6,7 @@ from datetime import date
 import ibis
 import pytest
 
-from crm_assets.mining.samples import as_floats, digest, drawn_by_day, sample_customers
+from crm_assets.mining.samples import about, as_floats, digest, drawn_by_day, sample_customers
 
 CUSTOMERS = [f"c{number}" for number in range(40)]
 
@@ -48,6 +48,26 @@ def test_whoever_is_drawn_among_many_is_drawn_among_fewer():
     assert drawn(rows(CUSTOMERS), 5) <= drawn(rows(CUSTOMERS), 10)
     few = CUSTOMERS[:20]
     assert drawn(rows(CUSTOMERS), 10) & set(few) <= drawn(rows(few), 10)
+
+
+def test_about_so_many_are_drawn_by_their_digest_alone():
+    names = [f"o{number}" for number in range(2_000)]
+    lines = ibis.memtable([{"basket_id": name, "line": line} for name in [*names, None] for line in (1, 2)])
+    found, share = about(lines, "basket_id", 500, 1)
+    kept = found.to_pandas()
+    assert share == 0.25
+    low = {name for name in names if hashlib.md5(f"1\x1f{name}".encode()).hexdigest() < "4"}
+    assert set(kept["basket_id"].dropna()) == low
+    assert len(kept) == 2 * len(low) + 2
+    assert 400 < len(low) < 600
+
+
+@pytest.mark.parametrize("most", [4_002, 2_000])
+def test_nothing_is_drawn_where_there_are_no_more(most):
+    lines = ibis.memtable([{"basket_id": f"o{number}", "line": line} for number in range(2_000) for line in (1, 2)])
+    found, share = about(lines, "basket_id", most, 1)
+    assert found is lines
+    assert share == 1
 
 
 def test_a_day_draws_among_those_known_by_then():
