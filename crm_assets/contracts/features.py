@@ -129,7 +129,9 @@ WINDOW_FEATURES = (
 HISTORY_FEATURES = (
     Feature("recency_days", "int64", "Days since the last order; null before the first.", "days since the last order"),
     Feature("tenure_days", "int64", "Days since the first order; null before it.", "days since the first order"),
-    Feature("signup_days", "int64", "Days since the customer signed up; null if unknown.", "days since signing up"),
+    Feature(
+        "signup_days", "int64", "Days since the customer signed up; null if unknown or later.", "days since signing up"
+    ),
     _count("orders", "orders", "Distinct orders with at least one line that is not a return,"),
     _count("order_days", "days with an order"),
     Feature(

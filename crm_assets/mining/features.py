@@ -238,6 +238,7 @@ def _ratios(wide: ir.Table) -> dict[str, ir.Value]:
     """What follows from the sums of one row."""
     recency = wide.as_of.delta(wide.last_on, unit="day")
     gaps = wide.gaps
+    signed_up = wide.as_of.delta(wide.signup_at.date(), unit="day")
     spread = (gaps * wide.gap_squares - wide.gap_sum * wide.gap_sum).cast("float64").sqrt()
     week = [wide[name] for name in WEEKDAYS]
     weekly = reduce(lambda left, right: left + right, week)
@@ -252,7 +253,8 @@ def _ratios(wide: ir.Table) -> dict[str, ir.Value]:
     return {
         "recency_days": recency,
         "tenure_days": wide.as_of.delta(wide.first_on, unit="day"),
-        "signup_days": wide.as_of.delta(wide.signup_at.date(), unit="day"),
+        # The first version of a customer holds from the beginning, so it may tell of a sign-up after the day.
+        "signup_days": (signed_up >= 0).ifelse(signed_up, ibis.null("int64")),
         "gap_mean": _quotient(wide.gap_sum, gaps),
         "gap_deviation": _quotient(spread, gaps),
         "gaps_over_recency_share": _quotient(wide.gaps_over_recency, gaps),

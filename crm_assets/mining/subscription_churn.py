@@ -133,11 +133,9 @@ def train_subscription_churn(
 def _looking_ahead(rows: pd.DataFrame, known: pd.DataFrame, encoding: Encoding) -> dict[str, float]:
     """Fields of contracts that need data from after the day, with the share of contracts they differ in."""
     key = ["as_of", "subscription_id"]
-    of_day = rows.merge(known[key].astype(rows[key].dtypes.to_dict()), on=key)
-    # Encoded together, since whether a field counts as a number depends on all its values.
-    both = pd.concat([of_day, known.astype({"as_of": of_day["as_of"].dtype})], ignore_index=True)
-    read = pd.concat([both[key], encode(both, encoding)], axis=1)
-    trained, cut = read.iloc[: len(of_day)], read.iloc[len(of_day) :]
+    known = known.astype(rows[key].dtypes.to_dict())
+    of_day = rows.merge(known[key], on=key)
+    trained, cut = (pd.concat([some[key], encode(some, encoding)], axis=1) for some in (of_day, known))
     found = looking_ahead(trained, cut, key, encoding.columns)
     return {encoding.label(name): share for name, share in found.items()}
 

@@ -6,7 +6,7 @@ Belongs here: encoding, and putting columns into words. Not here: the models (`s
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,7 +41,8 @@ class Encoding:
     Attributes:
         columns: Name of each column.
         sources: The field each is made from.
-        values: The value a column stands for; None for numbers.
+        values: The value a column stands for; None for numbers, which the training rows decided: an attribute is one if all
+            its values there were.
         numbers: Columns of the rows that are counted.
         categories: Columns of the rows that are named; the keys of `attributes` come on top.
     """
@@ -105,15 +106,16 @@ def fit_encoding(
 
 
 def encode(rows: pd.DataFrame, encoding: Encoding) -> pd.DataFrame:
-    """The rows as float64 columns; fields that the rows lack are null, or missing."""
-    fields = _fields(rows, encoding.numbers, encoding.categories)
+    """The rows as float64 columns; fields that the rows lack, and text in place of a number, are null, or missing."""
+    pairs = zip(encoding.sources, encoding.values, strict=True)
+    fields = _fields(rows, encoding.numbers, encoding.categories, {source for source, value in pairs if value is None})
     columns = {}
     for name, source, value in zip(encoding.columns, encoding.sources, encoding.values, strict=True):
         field = fields.get(source)
         if value is None:
-            columns[name] = np.full(len(rows), np.nan) if field is None else pd.to_numeric(field, "coerce").to_numpy()
+            columns[name] = np.full(len(rows), np.nan) if field is None else field.to_numpy()
         else:
-            text = np.full(len(rows), _MISSING) if field is None else field.astype(str).to_numpy()
+            text = np.full(len(rows), _MISSING) if field is None else field.to_numpy()
             columns[name] = (text == value).astype(np.float64)
     return pd.DataFrame(columns, index=rows.index, dtype="float64")
 
@@ -182,16 +184,18 @@ def _number(field: str, value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
 
-def _fields(rows: pd.DataFrame, numbers: Sequence[str], categories: Sequence[str]) -> dict[str, pd.Series]:
-    """Every field as float64 or as text, attributes taken apart."""
+def _fields(
+    rows: pd.DataFrame, numbers: Sequence[str], categories: Sequence[str], counted: Collection[str] | None = None
+) -> dict[str, pd.Series]:
+    """Every field as float64 or as text, attributes taken apart; those `counted` are numbers, or the rows decide."""
     fields = {name: pd.to_numeric(rows[name]).astype("float64") for name in numbers}
     named = {name: rows[name] for name in categories}
     attributes = [_attributes(text) for text in rows["attributes"]]
     for key in sorted({key for found in attributes for key in found}):
         values = pd.Series([found.get(key) for found in attributes], index=rows.index, dtype=object)
         name = key if key not in fields and key not in named else f"attributes {key}"
-        if _all_numbers(values):
-            fields[name] = pd.to_numeric(values).astype("float64")
+        if _all_numbers(values) if counted is None else name in counted:
+            fields[name] = pd.to_numeric(values, errors="coerce").astype("float64")
         else:
             named[name] = values
     texts = {name: values.where(values.notna(), _MISSING).astype(str) for name, values in named.items()}

@@ -1,6 +1,6 @@
 """Customer features as of a day."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
 import ibis
 import pytest
@@ -97,6 +97,12 @@ def test_demographics_are_those_valid_on_the_day():
     ]
     table = features_of(LINES, [change - timedelta(1), change], people=people)
     assert [row["age_band"] for row in table.to_pylist() if row["customer_id"] == "a"] == ["20-29", "30-39"]
+
+
+def test_a_sign_up_after_the_day_is_not_known_by_it():
+    people = [{"customer_id": "a", "signup_at": datetime.combine(AS_OF, time(23))}]
+    table = features_of(LINES, [AS_OF - timedelta(1), AS_OF, AS_OF + timedelta(2)], people=people)
+    assert [row["signup_days"] for row in table.to_pylist() if row["customer_id"] == "a"] == [None, 0, 2]
 
 
 def test_nothing_at_all_gives_an_empty_table_of_the_contract():

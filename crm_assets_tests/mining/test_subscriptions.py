@@ -231,6 +231,23 @@ def test_the_model_of_the_month_before_is_a_challenge_that_changes_nothing(train
     assert train_subscription_churn(rows, MONTH, previous=before, horizon_days=20).challenge is None, "another label"
 
 
+def test_an_attribute_is_a_number_or_a_text_as_the_training_rows_had_it_whatever_a_batch_holds():
+    """One batch of a text has numbers alone, and one row of a number has a text."""
+    rows = running([contract("c", (2024, 1, 1))]).loc[[0] * 60].reset_index(drop=True)
+    rows["attributes"] = ['{"floor": 1, "seats": 2}', '{"floor": "roof", "seats": 3.5}', '{"floor": 2}'] * 20
+    encoding = fit_encoding(rows)
+    assert set(encoding.labels().values()) == {"floor is 1", "floor is 2", "floor is roof", "seats"}
+    whole = encode(rows, encoding)
+    batches = pd.concat([encode(rows.iloc[[place]], encoding) for place in range(3)])
+    pd.testing.assert_frame_equal(batches, whole.iloc[:3])
+    column = {text: name for name, text in encoding.labels().items()}
+    assert whole.loc[:2, column["floor is 1"]].tolist() == [1, 0, 0]
+    assert whole.loc[:1, column["seats"]].tolist() == [2, 3.5]
+    later = encode(rows.iloc[:2].assign(attributes=['{"seats": "many"}', '{"seats": 4}']), encoding)
+    assert np.isnan(later.loc[0, column["seats"]])
+    assert later.loc[1, column["seats"]] == 4
+
+
 def test_columns_of_which_the_words_are_alike_are_told_apart():
     encoding = Encoding(["x0", "x1", "tenure_days"], ["a", "a is b", "tenure_days"], ["b is c", "c", None])
     assert encoding.labels() == {
