@@ -36,10 +36,13 @@ MODELS: dict[str, tuple[tuple[str, str], ...]] = {
     "recommender": (("quality", "leaderboard_recommendations"),),
     "forecaster": (("quality", "leaderboard_forecast"),),
     "response_model": (("quality", "leaderboard_response"),),
+    "propensity_model": (("quality", "leaderboard_propensity"),),
 }
 """Models of a month, each with what is made beside it."""
 
-PAST_MODELS = tuple(name for name in MODELS if name not in ("recommender", "forecaster", "response_model"))
+PAST_MODELS = tuple(
+    name for name in MODELS if name not in ("recommender", "forecaster", "response_model", "propensity_model")
+)
 """What looks ahead from the newest day only is left out; a backfill in the UI makes it for past months too."""
 
 BACKTESTED_MODELS = ("churn_model",)

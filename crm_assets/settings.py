@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     retention_margin: float = Field(0.25, gt=0, le=1, description="Share of spend that is profit.")
     retention_holdout_share: float = Field(0.1, ge=0, lt=1, description="Share of the queue that is not contacted.")
     campaign_effect_days: int = Field(30, ge=1, description="Days from the first contact that a campaign is measured.")
+    propensity_items: list[str] | None = Field(
+        None,
+        description='Items with a propensity model, such as "category: BEEF"; the three categories that most customers '
+        "buy when absent.",
+    )
+    propensity_horizon_days: int = Field(30, ge=1, description="Days ahead in which an item may be bought.")
     rule_min_confidence: float = Field(0.25, ge=0, le=1, description="Least confidence of a cross-sell rule.")
     rule_min_support: dict[str, float] = Field(
         {"product": 0.001, "product_type": 0.003, "category": 0.01, "brand": 0.003},

@@ -61,6 +61,7 @@ from crm_assets.mining.product_purchases import (
     purchases,
     sales_of_segments,
 )
+from crm_assets.mining.propensity import best_sellers, item_days, item_histories, ranked_propensities
 from crm_assets.mining.purchases import next_orders
 from crm_assets.mining.response import ResponsePolicy, ranked_responses
 from crm_assets.mining.response_cases import (
@@ -175,6 +176,27 @@ def last_stages(t: Read) -> ir.Table:
 
 def known_of_contacts(t: Read) -> tuple[ir.Table, ...]:
     return t("cases"), t("customer_days"), t("clean_customers"), t("clean_interactions")
+
+
+def bought(t: Read) -> ir.Table:
+    return products_bought(t("clean_transactions"), t("clean_products"), LAST_DAY, 90)
+
+
+def histories(t: Read) -> ir.Table:
+    days = item_days(bought(t), best_sellers(bought(t), "category", 2))
+    return item_histories(days, [date(2024, 3, 1), LAST_DAY], 14)
+
+
+def propensities(t: Read) -> ir.Table:
+    """Scores of the histories, many alike."""
+    known = histories(t)
+    given = {"level": "category", "rank": 1, "reason": "bought", "model_id": "m"}
+    return known.select(
+        *["as_of", "item", "customer_id", "bought_days"],
+        probability=known.bought_days / 100,
+        last_bought_on=known.as_of,
+        **{name: ibis.literal(value) for name, value in given.items()},
+    )
 
 
 def consents(t: Read) -> ir.Table:
@@ -401,6 +423,12 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     cross_sell_rules: lambda t: iter(
         [cross_sell_rules(t("clean_transactions"), t("clean_products"), LAST_DAY, minimum_count=3)]
     ),
+    best_sellers: lambda t: iter(
+        [ibis.memtable({"item": [str(item) for item in best_sellers(bought(t), "category", 3)]})]
+    ),
+    item_days: lambda t: iter([item_days(bought(t), best_sellers(bought(t), "category", 2))]),
+    item_histories: lambda t: iter([histories(t)]),
+    ranked_propensities: lambda t: iter([ranked_propensities(propensities(t))]),
     contact_choices: lambda t: iter([contact_choices(t("clean_interactions"), LAST_DAY, 90)]),
     contact_preferences: lambda t: iter(
         [contact_preferences(contact_choices(t("clean_interactions"), LAST_DAY, 90), consents(t), LAST_DAY)]
@@ -415,10 +443,8 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
             )
         ]
     ),
-    products_bought: lambda t: iter([products_bought(t("clean_transactions"), t("clean_products"), LAST_DAY, 30)]),
-    items_of: lambda t: iter(
-        [items_of(products_bought(t("clean_transactions"), t("clean_products"), LAST_DAY, 30), "category")]
-    ),
+    products_bought: lambda t: iter([bought(t)]),
+    items_of: lambda t: iter([items_of(bought(t), "category")]),
     cross_sell_offers: lambda t: iter(
         [
             cross_sell_offers(

@@ -47,6 +47,7 @@ TABLES = (
     "marts.retention_queue",
     "marts.behaviour_predictions",
     "marts.recommendations",
+    "marts.propensity_scores",
     "quality.lifecycle_transitions",
     "marts.cross_sell_rules",
     "marts.sequential_rules",

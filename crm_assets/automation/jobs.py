@@ -37,6 +37,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
     ["quality", "leaderboard_recommendations"],
     ["quality", "leaderboard_forecast"],
     ["quality", "leaderboard_response"],
+    ["quality", "leaderboard_propensity"],
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],

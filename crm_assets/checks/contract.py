@@ -33,6 +33,7 @@ CHECKED_BESIDES = (
     ("quality", "leaderboard_recommendations"),
     ("quality", "leaderboard_forecast"),
     ("quality", "leaderboard_response"),
+    ("quality", "leaderboard_propensity"),
     ("quality", CHURN_PERFORMANCE.name),
     ("quality", SUBSCRIPTION_PERFORMANCE.name),
     ("quality", DRIFT.name),

@@ -2,8 +2,8 @@
 
 Belongs here: which contract stands for which asset. Not here: any column (`canonical.py`, `layers.py`, `features.py`,
 `segments.py`, `segmentation.py`, `churn.py`, `subscriptions.py`, `drift.py`, `lifecycle.py`, `value.py`, `retention.py`,
-`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `recommendations.py`, `response.py`, `forecast.py`,
-`identity.py`).
+`basket.py`, `offers.py`, `behaviour.py`, `diagnosis.py`, `purchases.py`, `propensity.py`, `recommendations.py`,
+`response.py`, `forecast.py`, `identity.py`).
 """
 
 from functools import cache
@@ -27,6 +27,7 @@ from crm_assets.contracts.identity import (
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
+from crm_assets.contracts.propensity import PROPENSITY_SCORES
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.response import CAMPAIGN_RESPONSES, CONTACT_PREFERENCES, RESPONSE_SCORES
@@ -88,6 +89,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", layers.by_partition(RECOMMENDATIONS)),
     ("marts", layers.by_partition(SALES_FORECAST)),
     ("marts", layers.by_partition(RESPONSE_SCORES)),
+    ("marts", layers.by_partition(PROPENSITY_SCORES)),
     ("marts", CAMPAIGN_RESPONSES),
     ("marts", CONTACT_PREFERENCES),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_churn", MODEL_LEADERBOARD.description)),
@@ -102,6 +104,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_recommendations", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_forecast", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_response", MODEL_LEADERBOARD.description)),
+    ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_propensity", MODEL_LEADERBOARD.description)),
     ("quality", CHURN_PERFORMANCE),
     ("quality", SUBSCRIPTION_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),

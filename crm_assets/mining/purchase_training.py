@@ -9,7 +9,7 @@ baseline, beyond chance, and is worse in nothing; then it learns again, the day 
 promotes nothing: one and the same figure for everyone may have it, where orders are random.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -24,7 +24,9 @@ from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.purchases import HORIZONS
 from crm_assets.mining import model_metrics, value_metrics
 from crm_assets.mining.bg_nbd import TooFewOrdersError, fit_bg_nbd
+from crm_assets.mining.champions import board_rows, champion
 from crm_assets.mining.churn import training_days
+from crm_assets.mining.linear_models import fit_linear
 from crm_assets.mining.purchases import (
     CURVE,
     FREQUENCY,
@@ -44,8 +46,6 @@ from crm_assets.mining.purchases import (
     purchase_inputs,
     usual_gap,
 )
-from crm_assets.mining.scaling import fit_scale, standardised
-from crm_assets.mining.threads import one_thread
 
 LEARNT_DAYS = 6
 """Training days that a month learns from, the newest: what customers did long ago says less of what they do."""
@@ -55,7 +55,6 @@ RESAMPLES = 100
 
 _LEAST_ROWS = 300
 _CHOSEN_BY = ("auc", "brier")
-_RANKING = frozenset({"auc", *value_metrics.RANKING_METRICS})
 _TWEEDIE_POWER = 1.5
 
 Floats = NDArray[np.float64]
@@ -112,13 +111,13 @@ def train_purchases(
     purchase: dict[str, dict[str, Any]] = {}
     boards, reasons, tested = [], [], {}
     for days in HORIZONS:
-        split = _Split.of(rows, month_start, first_day, days)
-        (champion, estimator), board, words = _purchase(split, month_start, days, seed)
-        purchase[str(days)] = {"champion": champion, "estimator": estimator}
+        split = Split.of(rows, month_start, first_day, days)
+        (best, estimator), board, words = _purchase(split, month_start, days, seed)
+        purchase[str(days)] = {"champion": best, "estimator": estimator}
         boards += board
         reasons.append(f"{days} days: {words}")
         tested[str(days)] = split.test_day.isoformat() if split.test_day else None
-    split = _Split.of(rows, month_start, first_day, SPEND_DAYS)
+    split = Split.of(rows, month_start, first_day, SPEND_DAYS)
     spend, board, words = _spend(split, month_start, first_day, seed)
     boards += board
     reasons.append(f"spend: {words}")
@@ -143,8 +142,15 @@ def train_purchases(
 
 
 @dataclass(frozen=True)
-class _Split:
-    """Rows that candidates learn from, rows of the day of the test, and all that the champion learns from."""
+class Split:
+    """Rows that candidates learn from, rows of the day of the test, and all that the champion learns from.
+
+    Attributes:
+        learnt: Rows of days whose own days ahead had ended by the day of the test.
+        test: Rows of the newest day whose days ahead had ended before the month.
+        all: Rows of the newest such days.
+        test_day: The day of the test; None where no days ahead had ended.
+    """
 
     learnt: pd.DataFrame
     test: pd.DataFrame
@@ -152,7 +158,8 @@ class _Split:
     test_day: date | None
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, month_start: date, first_day: date, days: int) -> "_Split":
+    def of(cls, rows: pd.DataFrame, month_start: date, first_day: date, days: int) -> "Split":
+        """The split of rows with `as_of`, for some days ahead."""
         wanted = purchase_training_days(month_start, first_day, days)
         if not wanted:
             return cls(rows[:0], rows[:0], rows[:0], None)
@@ -183,7 +190,7 @@ def _both(outcome: NDArray[np.bool_]) -> bool:
     return 0 < int(outcome.sum()) < len(outcome)
 
 
-def _purchase(split: _Split, month: date, days: int, seed: int) -> tuple[Fit, list[tuple[Any, ...]], str]:
+def _purchase(split: Split, month: date, days: int, seed: int) -> tuple[Fit, list[tuple[Any, ...]], str]:
     """The champion of one length, learnt from all rows, its leaderboard and why."""
     fits = _candidates(split.learnt, days)
     outcome = _ordered(split.test, days)
@@ -193,8 +200,8 @@ def _purchase(split: _Split, month: date, days: int, seed: int) -> tuple[Fit, li
     chances = {name: probability(name, estimator, split.test, days) for name, estimator in fits.items()}
     values = {name: model_metrics.evaluate(outcome, chance) for name, chance in chances.items()}
     drawn = {name: model_metrics.evaluate(outcome, chance, weights) for name, chance in chances.items()}
-    best, words = _best(list(fits), values, drawn, _CHOSEN_BY, model_metrics.LOWER_IS_BETTER)
-    board = _board(f"purchase_{days}d", month, values, drawn, model_metrics.METRICS, best)
+    best, words = champion(list(fits), values, drawn, _CHOSEN_BY, model_metrics.LOWER_IS_BETTER)
+    board = board_rows(f"purchase_{days}d", month, values, drawn, model_metrics.METRICS, best)
     return (best, _candidates(split.all, days, [best])[best]), board, words
 
 
@@ -229,7 +236,7 @@ def _logistic(rows: pd.DataFrame, outcome: NDArray[np.bool_]) -> dict[str, Any]:
     def fit(values: Floats) -> Any:
         return LogisticRegression(C=0.1, max_iter=300).fit(values, outcome)
 
-    return _fitted(rows, fit)
+    return fit_linear(purchase_inputs(rows), fit)
 
 
 def _tweedie(rows: pd.DataFrame) -> dict[str, Any]:
@@ -242,24 +249,11 @@ def _tweedie(rows: pd.DataFrame) -> dict[str, Any]:
     def fit(values: Floats) -> Any:
         return TweedieRegressor(power=_TWEEDIE_POWER, alpha=0.01, link="log", max_iter=300).fit(values, spend / scale)
 
-    estimator = _fitted(rows, fit)
+    estimator = fit_linear(purchase_inputs(rows), fit)
     return {**estimator, "intercept": estimator["intercept"] + float(np.log(scale)), "most": float(spend.max())}
 
 
-def _fitted(rows: pd.DataFrame, fit: Callable[[Floats], Any]) -> dict[str, Any]:
-    """A linear model of standardised inputs as plain numbers."""
-    values = purchase_inputs(rows)
-    scale = fit_scale(values)
-    with one_thread():
-        model = fit(standardised(scale, values))
-    return {
-        **scale,
-        "coefficients": np.ravel(model.coef_).tolist(),
-        "intercept": float(np.ravel(model.intercept_)[0]),
-    }
-
-
-def _spend(split: _Split, month: date, first_day: date, seed: int) -> tuple[dict[str, Any], list[tuple[Any, ...]], str]:
+def _spend(split: Split, month: date, first_day: date, seed: int) -> tuple[dict[str, Any], list[tuple[Any, ...]], str]:
     baseline = {"champion": PAST_SPEND, "estimator": {}}
     spent = split.learnt["spend"].to_numpy(np.float64)
     if split.test_day is None or len(spent) < _LEAST_ROWS or spent.max(initial=0.0) <= 0:
@@ -273,14 +267,14 @@ def _spend(split: _Split, month: date, first_day: date, seed: int) -> tuple[dict
     }
     values = {name: {metric: np.array([v]) for metric, v in found.values.items()} for name, found in judged.items()}
     drawn = {name: found.resampled for name, found in judged.items()}
-    best, words = _best(list(models), values, drawn, value_metrics.METRICS, value_metrics.LOWER_IS_BETTER)
-    board = _board(f"spend_{SPEND_DAYS}d", month, values, drawn, value_metrics.METRICS, best)
+    best, words = champion(list(models), values, drawn, value_metrics.METRICS, value_metrics.LOWER_IS_BETTER)
+    board = board_rows(f"spend_{SPEND_DAYS}d", month, values, drawn, value_metrics.METRICS, best)
     chosen = baseline if best == PAST_SPEND else {"champion": REGRESSION, "estimator": _tweedie(split.all)}
     return chosen, board, words
 
 
 def _next_order(
-    split: _Split, purchase: Mapping[str, Mapping[str, Any]], month: date, seed: int
+    split: Split, purchase: Mapping[str, Mapping[str, Any]], month: date, seed: int
 ) -> tuple[str, list[tuple[Any, ...]]]:
     """Which way of naming the next order's day errs by fewer days, of customers whose usual gap is known.
 
@@ -299,56 +293,11 @@ def _next_order(
     weights = model_metrics.bootstrap_weights(len(rows), resamples=RESAMPLES, seed=seed)
     values = {name: {"mae": np.array([error.mean()])} for name, error in errors.items()}
     drawn = {name: {"mae": (weights * error).sum(axis=1) / weights.sum(axis=1)} for name, error in errors.items()}
-    best, _ = _best([USUAL_GAP, CURVE], values, drawn, ("mae",), frozenset({"mae"}))
-    return best, _board("next_order", month, values, drawn, ("mae",), best)
+    best, _ = champion([USUAL_GAP, CURVE], values, drawn, ("mae",), frozenset({"mae"}))
+    return best, board_rows("next_order", month, values, drawn, ("mae",), best)
 
 
-def _refit(rows: pd.DataFrame, champion: str, days: int) -> dict[str, Any]:
+def _refit(rows: pd.DataFrame, best: str, days: int) -> dict[str, Any]:
     """The champion of a length as it was before the day of the test."""
-    fits = _candidates(rows, days, [champion])
-    return {"champion": champion if champion in fits else FREQUENCY, "estimator": fits.get(champion, {})}
-
-
-Figures = Mapping[str, Mapping[str, Floats]]
-"""By candidate and metric."""
-
-
-def _best(
-    names: list[str], values: Figures, drawn: Figures, metrics: tuple[str, ...], lower_is_better: frozenset[str]
-) -> tuple[str, str]:
-    """The first candidate, unless another ranks better beyond chance and is worse in nothing.
-
-    Where nothing is ranked, erring by less is enough.
-    """
-    best, reasons = names[0], []
-    decisive = [metric in _RANKING or len(metrics) == 1 for metric in metrics]
-    for name in names[1:]:
-        verdicts, words = [], []
-        for metric in metrics:
-            sign = -1 if metric in lower_is_better else 1
-            low, high = model_metrics.interval(sign * (drawn[name][metric] - drawn[best][metric]))
-            verdicts.append("better" if low > 0 else "worse" if high < 0 else "alike")
-            words.append(f"{metric} {values[name][metric][0]:.3f} to {values[best][metric][0]:.3f} ({verdicts[-1]})")
-        reasons.append(f"{name} against {best}: {', '.join(words)}")
-        is_better = any(word == "better" for word, counts in zip(verdicts, decisive, strict=True) if counts)
-        if is_better and "worse" not in verdicts:
-            best = name
-    return best, f"{best} is champion, {', '.join(reasons)}"
-
-
-def _board(
-    model: str, month: date, values: Figures, drawn: Figures, metrics: tuple[str, ...], champion: str
-) -> list[tuple[Any, ...]]:
-    return [
-        (
-            model,
-            month,
-            name,
-            metric,
-            float(figures[metric][0]),
-            *model_metrics.interval(drawn[name][metric]),
-            name == champion,
-        )
-        for name, figures in values.items()
-        for metric in metrics
-    ]
+    fits = _candidates(rows, days, [best])
+    return {"champion": best if best in fits else FREQUENCY, "estimator": fits.get(best, {})}

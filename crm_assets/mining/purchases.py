@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS, HORIZONS
 from crm_assets.mining.as_of_days import days_table
 from crm_assets.mining.bg_nbd import BgNbd
-from crm_assets.mining.scaling import signed_log, standardised
+from crm_assets.mining.linear_models import linear_predictor
+from crm_assets.mining.scaling import signed_log
 
 FREQUENCY, PROCESS, LOGISTIC = "frequency", "mbg_nbd", "logistic"
 PAST_SPEND, REGRESSION = "past_spend", "tweedie"
@@ -157,7 +158,7 @@ def probability(candidate: str, estimator: Mapping[str, Any], features: pd.DataF
         frequency, recency, age = history(features)
         none = ((process.alpha + age) / (process.alpha + age + days)) ** (process.r + frequency)
         return np.asarray(process.p_alive(frequency, recency, age) * (1 - none), np.float64)
-    return np.asarray(1 / (1 + np.exp(-linear(estimator, features))), np.float64)
+    return np.asarray(1 / (1 + np.exp(-linear_predictor(estimator, purchase_inputs(features)))), np.float64)
 
 
 def expected_spend(model: Mapping[str, Any], features: pd.DataFrame, first_day: date, as_of: date) -> Floats:
@@ -166,7 +167,8 @@ def expected_spend(model: Mapping[str, Any], features: pd.DataFrame, first_day: 
         amount = np.maximum(features["amount"].to_numpy(np.float64), 0.0)
         return np.asarray(amount * (SPEND_DAYS / ((as_of - first_day).days + 1)), np.float64)
     # As much as the largest spender of the training rows at most: beyond what was seen a power has no hold.
-    return np.asarray(np.minimum(np.exp(linear(model["estimator"], features)), model["estimator"]["most"]), np.float64)
+    predicted = np.exp(linear_predictor(model["estimator"], purchase_inputs(features)))
+    return np.asarray(np.minimum(predicted, model["estimator"]["most"]), np.float64)
 
 
 def pace(features: pd.DataFrame) -> Floats:
@@ -199,12 +201,6 @@ def purchase_inputs(features: pd.DataFrame) -> Floats:
     values["pace"] = np.log((columns["order_days"] + 0.5) / (columns["tenure_days"] + 21))
     values["pace_90d"] = np.log((columns["order_days_90d"] + 0.3) / (columns["tenure_days"].clip(upper=90) + 9))
     return np.column_stack([np.asarray(value, np.float64) for value in values.values()])
-
-
-def linear(estimator: Mapping[str, Any], features: pd.DataFrame) -> Floats:
-    """The linear predictor of a fitted regression; nulls count as the median of the training rows."""
-    scaled = standardised(estimator, purchase_inputs(features))
-    return np.asarray((scaled * np.asarray(estimator["coefficients"])).sum(axis=1) + estimator["intercept"], np.float64)
 
 
 def days_until(curve: Floats, share: float) -> Floats:
