@@ -9,7 +9,8 @@ of its time between two sizes: 1 is linear. A floor is the engine reading the sa
 
     python benchmarks/scale.py [--lines N ...] [--memory-limit LIMIT ...] [--home FOLDER]
 
-100 million lines want a limit of 5GB, 100 GB of disk and an hour.
+100 million lines want a limit of 5GB, 60 GB of disk and an hour. What was measured in a folder that was named is kept
+there and not measured again, so that sizes can be added one at a time.
 """
 
 import argparse
@@ -19,13 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
 import scaled_exports
 from processes import take
+from pydantic import TypeAdapter
 
 from crm_assets import demo
 from crm_assets.settings import write_settings
@@ -53,7 +55,7 @@ class Measured:
     wall: float
     processor: float
     peak: int
-    steps: Counter[str]
+    steps: defaultdict[str, float]
     peaks: dict[str, int]
     outside_steps: float
 
@@ -83,8 +85,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         limits = arguments.memory_limit * (len(arguments.lines) if len(arguments.memory_limit) == 1 else 1)
         home = arguments.home or Path(temporary)
-        sizes = [measure(home / str(lines), lines, limit) for lines, limit in zip(arguments.lines, limits, strict=True)]
+        sizes = [known(home / str(lines), lines, limit) for lines, limit in zip(arguments.lines, limits, strict=True)]
     report(sizes)
+
+
+def known(home: Path, lines: int, memory_limit: str) -> Size:
+    """What was measured in a folder before, or is now."""
+    kept, sizes = home / "measured.json", TypeAdapter(Size)
+    if kept.exists():
+        return sizes.validate_json(kept.read_bytes())
+    size = measure(home, lines, memory_limit)
+    kept.write_bytes(sizes.dump_json(size))
+    return size
 
 
 def measure(home: Path, lines: int, memory_limit: str) -> Size:
@@ -122,7 +134,7 @@ def run(home: Path, as_of: date) -> Measured:
     command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "run", "--as-of", as_of.isoformat()]
     taken = take(command, home)
     spans = _spans(home, began)
-    steps, peaks = Counter(), Counter()
+    steps, peaks = defaultdict(float), Counter()
     for step, start, end in spans:
         steps[step] += end - start
         peaks[step] = max(peaks[step], *(size for moment, size in taken.looks if start <= moment <= end), 0)
@@ -185,7 +197,8 @@ def report(sizes: list[Size]) -> None:
         + " | growth | floor | times the floor |"
     )
     print("|---|" + "---|" * (len(sizes) + 3))
-    for step, seconds in largest.whole.steps.most_common(HEAVIEST):
+    heaviest = sorted(largest.whole.steps.items(), key=lambda step: -step[1])[:HEAVIEST]
+    for step, seconds in heaviest:
         cells = [
             f"{size.whole.steps[step]:.1f} s, {size.whole.peaks.get(step, 0) / 1e9:.2f} GB, "
             f"{min(day.steps[step] for day in size.more):.1f} s"
