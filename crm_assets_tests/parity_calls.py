@@ -13,6 +13,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 import crm_assets.mining as mining
 from crm_assets.contracts.basket import CROSS_SELL_RULES
@@ -50,6 +51,7 @@ from crm_assets.mining.lifecycle import (
 from crm_assets.mining.look_ahead import known_by
 from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
 from crm_assets.mining.offers import OfferRules, cross_sell_offers, items_of, products_bought
+from crm_assets.mining.package_sizes import package_size_of, package_sizes
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.product_purchases import (
     basket_lines,
@@ -87,6 +89,19 @@ from crm_assets.mining.sequential_rules import SequenceLimits, sequential_rules
 from crm_assets.mining.strata import draw_strata, with_strata
 from crm_assets.mining.subscriptions import contract_outcomes, contract_versions, running_subscriptions
 from crm_assets.mining.truth import newest_rows, not_deleted, spans, states, true_events
+from crm_assets.mining.up_sell import (
+    FEATURES,
+    bought_lately,
+    catalogue,
+    kind_lines,
+    price_ladders,
+    standings,
+    step_cases,
+    step_outcomes,
+    steps,
+)
+from crm_assets.mining.up_sell_offers import up_sell_offers
+from crm_assets.mining.up_sell_training import StepModel, with_probability
 from crm_assets.mining.value_curve import value_curve
 from crm_assets.mining.value_measures import later_spend, value_measures
 from crm_assets_tests.parity_tables import EXPORTS, FIRST_DAY, LAST_DAY, SCORED
@@ -154,6 +169,16 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
     "offers": lambda t: cross_sell_offers(
         t("clean_transactions"), t("clean_products"), t("cross_sell_rules"), LAST_DAY, OfferRules()
     ),
+    "goods": lambda t: _of_one_kind(t("clean_products")),
+    "known_goods": lambda t: catalogue(t("goods"), LAST_DAY),
+    "kind_lines": lambda t: kind_lines(t("clean_transactions"), t("known_goods"), LAST_DAY, 180),
+    "ladders": lambda t: price_ladders(t("kind_lines"), t("known_goods"), MONTH_ENDS),
+    "steps": lambda t: steps(t("ladders")),
+    "standings": lambda t: standings(t("kind_lines"), t("ladders"), MONTH_ENDS, 60),
+    "step_cases": lambda t: step_cases(t("standings"), t("steps")),
+    "up_sell_offers": lambda t: (
+        up_sell_offers(t("clean_transactions"), t("goods"), LAST_DAY, OfferRules(3, 90, 14), 1, hold).offers
+    ),
     "new_products": lambda t: t("history").select(
         "customer_id",
         "product_id",
@@ -206,6 +231,12 @@ def consents(t: Read) -> ir.Table:
     return known.mutate(consent_email=(last == "3").ifelse(False, ibis.null("boolean")), consent_phone=last != "4")
 
 
+def step_model(champion: str) -> StepModel:
+    rates = pd.DataFrame({"ladder": [1, 2], "kind": ["premium", "bigger pack"], "rate": [0.25, 0.5]})
+    weights = {name: number / 4 - 1 for number, name in enumerate(FEATURES)}
+    return StepModel(champion, {"premium": 0.1, "bigger pack": 0.2}, rates, {}, weights, -0.5)
+
+
 def hold(table: ir.Table) -> ir.Table:
     """As assets hold tables: without, an engine may compute a table as often as it is used."""
     return table.cache()
@@ -214,6 +245,19 @@ def hold(table: ir.Table) -> ir.Table:
 def _share(value: Any) -> Any:
     """A number from 0 to 1; a literal would be a decimal in Spark."""
     return value.cast("float64") / (value.cast("float64") + 3)
+
+
+def _of_one_kind(products: ir.Table) -> ir.Table:
+    """Products of two types that come in packages, some of one brand."""
+    number = products.product_id.substr(1).cast("int64")
+    sizes = ["16 OZ", "1.5升", "500 g", "1/2 GAL", "10 1/2 OZ", "6 PK/12 OZ", "4×125克", "2 LB", "LARGE", ".5 kg BAG"]
+    texts = ibis.cases(*[(number % len(sizes) == place, text) for place, text in enumerate(sizes)])
+    return products.mutate(
+        subcategory=(number % 2 == 0).ifelse("茶", "bread"),
+        category=ibis.null("string"),
+        brand=(number % 3 > 0).ifelse("X", ibis.null("string")),
+        attributes=ibis.literal('{"a": 1, "package_size": "') + texts + '"}',
+    )
 
 
 def _first_days(t: Read) -> ir.Table:
@@ -458,6 +502,32 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
             for repeat_days in (0, 14)
         ]
     ),
+    package_size_of: lambda t: iter([t("goods").select("product_id", size=package_size_of(t("goods").attributes))]),
+    package_sizes: lambda t: iter(
+        [package_sizes(t("goods").select(package_size=package_size_of(t("goods").attributes)))]
+    ),
+    catalogue: lambda t: iter(
+        [catalogue(t("goods"), LAST_DAY, hold), catalogue(t("clean_products"), date(2024, 4, 7))]
+    ),
+    kind_lines: lambda t: iter([kind_lines(t("clean_transactions"), t("known_goods"), day, 60) for day in MONTH_ENDS]),
+    price_ladders: lambda t: iter(
+        [price_ladders(t("kind_lines"), t("known_goods"), days) for days in (MONTH_ENDS, [LAST_DAY])]
+    ),
+    steps: lambda t: iter([steps(t("ladders"))]),
+    standings: lambda t: iter(
+        [standings(t("kind_lines"), t("ladders"), days, 200) for days in (MONTH_ENDS, [LAST_DAY])]
+    ),
+    step_cases: lambda t: iter([step_cases(t("standings"), t("steps"))]),
+    bought_lately: lambda t: iter([bought_lately(t("kind_lines"), MONTH_ENDS, 20)]),
+    step_outcomes: lambda t: iter(
+        [step_outcomes(t("step_cases"), t("kind_lines"), t("ladders"), MONTH_ENDS, 30, days) for days in (0, 20)]
+    ),
+    with_probability: lambda t: iter(
+        [with_probability(t("step_cases"), step_model(champion)) for champion in ("logistic", "step_rate")]
+    ),
+    up_sell_offers: lambda t: iter(
+        [up_sell_offers(t("clean_transactions"), t("goods"), LAST_DAY, OfferRules(3, 90, 14), 1, hold)]
+    ),
     product_prices: lambda t: iter([product_prices(t("clean_transactions"), LAST_DAY)]),
     next_best_action: lambda t: iter(
         [
@@ -466,6 +536,7 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
                 ContactPolicy(capacity=capacity, gap_days=20),
                 t("queue").filter(ibis._.as_of == SCORED[-1]),
                 t("offers"),
+                t("up_sell_offers"),
                 t("new_products"),
                 t("values"),
                 t("values").group_by("customer_id").agg(p_order_30d=_share(ibis._.clv.max().abs())),

@@ -1,7 +1,7 @@
-"""What to offer to whom by rules, and what to do next.
+"""What to offer to whom by rules and by price, and what to do next.
 
-Belongs here: reading, calling, returning. Not here: how offers are made (`mining/offers.py`) or actions chosen
-(`mining/next_best_action.py`).
+Belongs here: reading, calling, returning. Not here: how offers are made (`mining/offers.py`, `mining/up_sell_offers.py`)
+or actions chosen (`mining/next_best_action.py`).
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.contracts.basket import CROSS_SELL_RULES
-from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION, UP_SELL_LEADERBOARD, UP_SELL_OFFERS
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.retention import RETENTION_QUEUE
@@ -24,6 +24,8 @@ from crm_assets.mining.next_best_action import next_best_action as choose_action
 from crm_assets.mining.offers import OfferRules
 from crm_assets.mining.offers import cross_sell_offers as make_offers
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.up_sell_offers import nothing as no_steps
+from crm_assets.mining.up_sell_offers import up_sell_offers as make_steps
 from crm_assets.settings import Settings
 
 
@@ -59,11 +61,51 @@ def cross_sell_offers(
         yield dg.Output(offers, metadata={"as of": str(as_of)})
 
 
+@dg.multi_asset(
+    name=UP_SELL_OFFERS.name,
+    ins={
+        "transactions": dg.AssetIn(["clean", "transactions"]),
+        "products": dg.AssetIn(["clean", "products"]),
+        "identity_members": MEMBERS,
+    },
+    outs={
+        "offers": dg.AssetOut(key=["marts", UP_SELL_OFFERS.name], description=UP_SELL_OFFERS.description),
+        "leaderboard": dg.AssetOut(
+            key=["quality", UP_SELL_LEADERBOARD.name], description=UP_SELL_LEADERBOARD.description
+        ),
+    },
+)
+def up_sell_offers(
+    context: dg.AssetExecutionContext,
+    transactions: ir.Table,
+    products: ir.Table,
+    identity_members: ir.Table,
+    lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
+) -> Iterator[dg.Output[object]]:
+    """The step above what each customer buys, as of the newest day with an order, and how well steps were foreseen."""
+    as_of = transactions.day.max().to_pyarrow().as_py()
+    if as_of is None:
+        context.log.warning("up-sell offers: needs transactions: 0 rows")
+        yield dg.Output(no_steps(), "offers")
+        yield dg.Output(ibis.memtable([], schema=UP_SELL_LEADERBOARD.schema), "leaderboard")
+        return
+    limits = OfferRules(settings.offer_count, settings.offer_history_days, settings.offer_repeat_days)
+    lines = Persons.of(identity_members).rows(transactions, as_of)
+    with lake.engine.holding() as hold:
+        found = make_steps(lines, products, as_of, limits, settings.seed, hold)
+        context.log.log("INFO" if found.trained.model else "WARNING", f"up-sell offers: {found.trained.message}")
+        told = {"as of": str(as_of), "choice": found.trained.message, "ladders": str(found.ladders)}
+        yield dg.Output(found.offers, "offers", metadata=told)
+        yield dg.Output(found.trained.leaderboard, "leaderboard")
+
+
 @dg.asset(
     key=["marts", NEXT_BEST_ACTION.name],
     ins={
         "queue": dg.AssetIn(["marts", RETENTION_QUEUE.name]),
         "offers": dg.AssetIn(["marts", CROSS_SELL_OFFERS.name]),
+        "steps": dg.AssetIn(["marts", UP_SELL_OFFERS.name]),
         "lists": dg.AssetIn(["marts", RECOMMENDATIONS.name]),
         "values": dg.AssetIn(["marts", CUSTOMER_VALUE.name]),
         "predictions": dg.AssetIn(["marts", BEHAVIOUR_PREDICTIONS.name]),
@@ -77,6 +119,7 @@ def next_best_action(
     context: dg.AssetExecutionContext,
     queue: ir.Table,
     offers: ir.Table,
+    steps: ir.Table,
     lists: ir.Table,
     values: ir.Table,
     predictions: ir.Table,
@@ -87,7 +130,7 @@ def next_best_action(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
     """What to do next with each customer, as of the newest day that customers were valued or lists made."""
-    as_of = _newest_day(values, lists, offers)
+    as_of = _newest_day(values, lists, offers, steps)
     if as_of is None:
         context.log.warning("next best action: needs customer values, recommendations or offers: 0 rows")
         yield dg.Output(ibis.memtable([], schema=NEXT_BEST_ACTION.schema))
@@ -105,7 +148,8 @@ def next_best_action(
     contacted = Persons.of(identity_members).rows(contacts, as_of)
     with lake.engine.holding() as hold:
         prices = product_prices(transactions, as_of)
-        chosen = hold(choose_action(as_of, policy, queue, offers, lists, values, predictions, prices, contacted, hold))
+        offered = offers, steps, lists
+        chosen = hold(choose_action(as_of, policy, queue, *offered, values, predictions, prices, contacted, hold))
         counts = chosen.group_by("action").agg(customers=chosen.count(), expected_value=chosen.expected_value.sum())
         shown = counts.order_by("action").to_pandas().to_markdown(index=False)
         yield dg.Output(chosen, metadata={"as of": str(as_of), "actions": dg.MetadataValue.md(shown)})
@@ -117,4 +161,4 @@ def _newest_day(*tables: ir.Table) -> date | None:
     return max((day for day in newest if day is not None), default=None)
 
 
-offer_assets = [cross_sell_offers, next_best_action]
+offer_assets = [cross_sell_offers, up_sell_offers, next_best_action]

@@ -41,6 +41,7 @@ TRAIN = (AssetSelection.groups("models") - IDENTITY) | AssetSelection.assets(
 )
 SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["features", "customer_features"],
+    ["quality", "leaderboard_up_sell"],
     ["quality", "churn_performance"],
     ["quality", "subscription_performance"],
     ["quality", "lifecycle_transitions"],

@@ -26,7 +26,7 @@ from crm_assets.contracts.identity import (
 )
 from crm_assets.contracts.lifecycle import LIFECYCLE, LIFECYCLE_TRANSITIONS
 from crm_assets.contracts.model import Table
-from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION, UP_SELL_LEADERBOARD, UP_SELL_OFFERS
 from crm_assets.contracts.propensity import PROPENSITY_SCORES
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
@@ -77,6 +77,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("marts", CROSS_SELL_RULES),
     ("marts", SEQUENTIAL_RULES),
     ("marts", CROSS_SELL_OFFERS),
+    ("marts", UP_SELL_OFFERS),
     ("marts", NEXT_BEST_ACTION),
     ("marts", layers.by_partition(BEHAVIOUR_PREDICTIONS)),
     ("marts", BEHAVIOUR_SALES),
@@ -105,6 +106,7 @@ _TABLES: tuple[tuple[str, Table], ...] = (
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_forecast", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_response", MODEL_LEADERBOARD.description)),
     ("quality", layers.monthly(MODEL_LEADERBOARD, "leaderboard_propensity", MODEL_LEADERBOARD.description)),
+    ("quality", UP_SELL_LEADERBOARD),
     ("quality", CHURN_PERFORMANCE),
     ("quality", SUBSCRIPTION_PERFORMANCE),
     ("quality", layers.by_partition(DRIFT)),

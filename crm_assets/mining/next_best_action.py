@@ -1,7 +1,7 @@
-"""What to do next with each customer: keep, cross-sell, recommend or leave alone, by expected value.
+"""What to do next with each customer: keep, cross-sell, up-sell, recommend or leave alone, by expected value.
 
 Belongs here: the worth of each action, the choice, the caps of contacts. Not here: who is in the retention queue
-(`retention.py`), what is offered (`offers.py`, `recommender.py`).
+(`retention.py`), what is offered (`offers.py`, `up_sell_offers.py`, `recommender.py`).
 """
 
 from collections.abc import Callable
@@ -81,6 +81,7 @@ def next_best_action(
     policy: ContactPolicy,
     queue: ir.Table,
     offers: ir.Table,
+    steps: ir.Table,
     lists: ir.Table,
     values: ir.Table,
     predictions: ir.Table,
@@ -91,14 +92,16 @@ def next_best_action(
     """The action that is worth most for each customer, within the caps of contacts.
 
     Retention is worth what the queue says. An offer is worth margin times take rate times what it sells, less the cost
-    of a contact: for a cross-sell offer its sales above chance times the probability of an order within 30 days, for a
-    recommendation of something new its probability times its price.
+    of a contact: for a cross-sell offer its sales above chance times the probability of an order within 30 days, for an
+    up-sell offer what the step is expected to bring more, for a recommendation of something new its probability times its
+    price.
 
     Args:
         as_of: last day seen.
         policy: what a contact brings and costs, and how many there may be.
         queue: as in `contracts.retention.RETENTION_QUEUE`, of the day; those held out are left alone.
         offers: as in `contracts.offers.CROSS_SELL_OFFERS`.
+        steps: as in `contracts.offers.UP_SELL_OFFERS`.
         lists: as in `contracts.recommendations.RECOMMENDATIONS`, of the day.
         values: customer_id of customers with a value on the day.
         predictions: customer_id and p_order_30d, of the day; offers to others are worth nothing.
@@ -107,11 +110,17 @@ def next_best_action(
         hold: keeps a table that is used more than once.
 
     Returns:
-        Rows of `contracts.offers.NEXT_BEST_ACTION`, one for each customer of `queue`, `offers`, `lists` or `values`.
+        Rows of `contracts.offers.NEXT_BEST_ACTION`, one for each customer of `queue`, `offers`, `steps`, `lists` or
+        `values`.
         Equal values are ranked by customer_id.
     """
-    everyone = _union([table.select("customer_id") for table in (queue, offers, lists, values)]).distinct()
-    proposals = [_retention(queue), _cross_sell(offers, predictions, policy), _recommendation(lists, prices, policy)]
+    everyone = _union([table.select("customer_id") for table in (queue, offers, steps, lists, values)]).distinct()
+    proposals = [
+        _retention(queue),
+        _cross_sell(offers, predictions, policy),
+        _up_sell(steps, policy),
+        _recommendation(lists, prices, policy),
+    ]
     worth = _union(proposals).filter(_.expected_value > 0)
     place = _.action.cases(*[(action, number) for number, action in enumerate(NEXT_ACTIONS)], else_=len(NEXT_ACTIONS))
     worth = worth.mutate(preference=place)
@@ -181,6 +190,18 @@ def _cross_sell(offers: ir.Table, predictions: ir.Table, policy: ContactPolicy) 
         action=ibis.literal("cross_sell"),
         detail=first["item"],
         expected_value=sales * (policy.margin * policy.take_rate) - policy.contact_cost,
+        reason=first.reason,
+    )
+
+
+def _up_sell(steps: ir.Table, policy: ContactPolicy) -> ir.Table:
+    """Each customer's first step; its probability is already that of buying it within 30 days."""
+    first = steps.filter(steps["rank"] == 1)
+    return first.select(
+        "customer_id",
+        action=ibis.literal("up_sell"),
+        detail=first.product_id,
+        expected_value=first.expected_value * (policy.margin * policy.take_rate) - policy.contact_cost,
         reason=first.reason,
     )
 

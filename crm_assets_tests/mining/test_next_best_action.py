@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, TRANSACTIONS
-from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION, UP_SELL_OFFERS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.retention import RETENTION_QUEUE
 from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
@@ -38,6 +38,11 @@ def offer(customer, value, rank=1):
     return {"customer_id": customer, "rank": rank, "item": f"item {rank}", "expected_value": value, "reason": "goes"}
 
 
+def step(customer, value, rank=1):
+    filled = {"customer_id": customer, "rank": rank, "product_id": f"step {rank}", "expected_value": value}
+    return filled | {"reason": "above"}
+
+
 def listed(customer, product, score, method="alike"):
     return {"customer_id": customer, "product_id": product, "score": score, "method": method, "reason": "like"}
 
@@ -46,12 +51,13 @@ def contact(customer, ago, is_control=None):
     return {"customer_id": customer, "day": AS_OF - timedelta(days=ago), "is_control": is_control}
 
 
-def actions(queue=(), offers=(), lists=(), values=(), likely=(), prices=(), contacts=(), policy=POLICY):
+def actions(queue=(), offers=(), steps=(), lists=(), values=(), likely=(), prices=(), contacts=(), policy=POLICY):
     found = next_best_action(
         AS_OF,
         policy,
         table(list(queue), dict(RETENTION_QUEUE.schema.items())),
         table(list(offers), dict(CROSS_SELL_OFFERS.schema.items())),
+        table(list(steps), dict(UP_SELL_OFFERS.schema.items())),
         table(list(lists), dict(RECOMMENDATIONS.schema.items())),
         table([{"customer_id": customer} for customer in values], {"customer_id": "string"}),
         table(list(likely), {"customer_id": "string", "p_order_30d": "float64"}),
@@ -85,6 +91,29 @@ def test_the_action_with_the_highest_value_is_chosen():
 def test_retention_comes_first_where_values_are_equal():
     found = actions(queue=[kept("a", 0.4)], offers=[offer("a", 20.0)], likely=LIKELY)
     assert found.loc["a", "action"] == "retention"
+
+
+def test_the_first_step_up_is_worth_what_it_brings_more():
+    found = actions(
+        steps=[step("a", 10.0), step("a", 90.0, rank=2), step("b", 10.0), step("c", 2.0)],
+        offers=[offer("b", 100.0)],
+        likely=LIKELY,
+    )
+    # 10 x 0.05 less 0.1 is 0.4, whether or not an order is likely; 2 x 0.05 is just the cost.
+    assert found["action"].to_dict() == {"a": "up_sell", "b": "cross_sell", "c": "leave_alone"}
+    assert found.loc["a", ["detail", "reason"]].tolist() == ["step 1", "above"]
+    assert found["expected_value"].tolist() == pytest.approx([0.4, 2.4, 0.0])
+
+
+def test_cross_sell_comes_before_up_sell_and_this_before_recommendations_where_values_are_equal():
+    found = actions(
+        offers=[offer("a", 20.0)],
+        steps=[step("a", 10.0), step("b", 10.0)],
+        lists=[listed("a", "p", 0.1), listed("b", "p", 0.1)],
+        likely=LIKELY,
+        prices=PRICES,
+    )
+    assert found["action"].to_dict() == {"a": "cross_sell", "b": "up_sell"}
 
 
 def test_what_does_not_pay_is_left():
