@@ -502,7 +502,6 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
             for repeat_days in (0, 14)
         ]
     ),
-    package_size_of: lambda t: iter([t("goods").select("product_id", size=package_size_of(t("goods").attributes))]),
     package_sizes: lambda t: iter(
         [package_sizes(t("goods").select(package_size=package_size_of(t("goods").attributes)))]
     ),

@@ -128,11 +128,32 @@ def test_offers_go_to_most_customers_and_none_is_of_what_was_bought_lately(wareh
     assert warehouse.execute(bought_lately).fetchone()[0] == 0
 
 
+def test_steps_up_cost_more_are_new_and_are_foreseen_better_than_by_rates(warehouse) -> None:
+    offers = "SELECT count(*), count(DISTINCT customer_id), max(rank), bool_and(price > from_price) FROM marts.up_sell_offers"
+    count, customers, longest, cost_more = warehouse.execute(offers).fetchone()
+    assert count > 10_000
+    assert customers > 2_000
+    assert (longest, cost_more) == (5, True)
+    bought_lately = """
+        SELECT count(*) FROM marts.up_sell_offers AS o
+        JOIN clean.transactions AS l USING (customer_id, product_id) WHERE l.day > o.as_of - 90
+    """
+    # What was given away, without an amount, was not bought.
+    assert warehouse.execute(bought_lately + " AND l.amount > 0").fetchone()[0] == 0
+    board = "SELECT candidate, value, low, is_champion FROM quality.model_leaderboard WHERE model = 'up_sell' AND metric = 'auc'"
+    figures = {candidate: rest for candidate, *rest in warehouse.execute(board).fetchall()}
+    value, low, is_champion = figures["logistic"]
+    assert is_champion
+    assert value > 0.7
+    assert low > max(figures["step_rate"][0], figures["moved_up_before"][0])
+
+
 def test_each_customer_of_the_demo_has_one_action(warehouse) -> None:
     query = "SELECT action, count(*) FROM marts.next_best_action GROUP BY action"
     found = dict(warehouse.execute(query).fetchall())
     assert sum(found.values()) == 2_469
-    assert set(found) == {"retention", "cross_sell", "recommendation", "leave_alone"}
+    # Few steps up are worth more than what else there is to do.
+    assert set(found) - {"up_sell"} == {"retention", "cross_sell", "recommendation", "leave_alone"}
 
 
 def test_scores_of_past_days_rank_as_well_as_a_plain_model_and_better_than_recency(warehouse) -> None:

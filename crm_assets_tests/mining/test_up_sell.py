@@ -296,7 +296,7 @@ BOUGHT = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(BOUGHT, st.integers(1, 3))
 def test_offers_cost_more_are_new_and_do_not_depend_on_what_comes_later(bought, count):
     mine = [line(who, what, ago, COFFEE[what] * units, units) for who, what, ago, units in bought]
