@@ -33,6 +33,9 @@ LEAST_SPREAD = 1.2
 LEAST_LINES = 5
 """Order lines within `PRICE_DAYS` of what is offered: others do take it, and its price is known."""
 
+LEAST_LEAP = 1.05
+"""What costs less than so many times what is bought now is no step above it."""
+
 MOST_LEAP = 3.0
 """What costs more than so many times what is bought now is no step above it."""
 
@@ -164,8 +167,8 @@ def steps(ladders: ir.Table) -> ir.Table:
     """The products above each product that customers do take.
 
     A `PREMIUM` step is of the next tier up in which there is one, and has about as much in it. A `BIGGER` pack is of the
-    same brand, has more in it, and costs no more by measure. Both cost more, though at most `MOST_LEAP` times as much, are
-    on `LEAST_LINES` order lines, and were sold lately.
+    same brand, has more in it, and costs no more by measure. Both cost more, at least `LEAST_LEAP` and at most `MOST_LEAP` times as
+    much, are on `LEAST_LINES` order lines, and were sold lately.
 
     Args:
         ladders: as `price_ladders` gives them.
@@ -215,7 +218,7 @@ def _with_share(rungs: ir.Table, up: str) -> ir.Table:
 
 def _is_step(pairs: ir.Table, kind: str) -> ir.BooleanValue:
     """Whether a product, in columns named with `to_`, is a step of a kind above another one of its ladder."""
-    dearer = (pairs.to_price > pairs.price) & (pairs.to_price <= MOST_LEAP * pairs.price)
+    dearer = pairs.to_price.between(LEAST_LEAP * pairs.price, MOST_LEAP * pairs.price)
     more = pairs["to_size"] / pairs["size"]
     if kind == BIGGER:
         # Where a size or a brand is unknown this is null, and so no step.

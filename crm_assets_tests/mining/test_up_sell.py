@@ -133,6 +133,13 @@ def pairs_of(found):
     return found[["kind", "product", "step"]].to_numpy().tolist()
 
 
+def test_what_costs_a_little_more_is_no_step():
+    found = steps_of(sold({"p1": 100, "p2": 104, "p3": 106, "p4": 130}), COFFEES)
+    steps_of_first = {(product, step) for _, product, step in pairs_of(found)}
+    assert ("p1", "p2") not in steps_of_first
+    assert ("p1", "p3") in steps_of_first
+
+
 def test_the_step_above_is_of_the_next_tier_what_sells_best_and_is_no_leap():
     lines = [*sold(COFFEE), *sold({"p5": 6}, times=1)]
     found = steps_of(lines, COFFEES)
