@@ -14,6 +14,7 @@ import ibis.expr.types as ir
 from crm_assets.assets.models import saying_who
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.purchases import sampled_features
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.features import HABIT_DAYS
 from crm_assets.contracts.propensity import PROPENSITY_SCORES
@@ -22,7 +23,7 @@ from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.offers import products_bought
 from crm_assets.mining.persons import Persons
-from crm_assets.mining.samples import as_floats, sample_customers
+from crm_assets.mining.samples import as_floats
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, UP_TO_THE_MONTH, days, month_of, months
 from crm_assets.settings import Settings
 
@@ -137,10 +138,7 @@ def _training_rows(
             pd.DataFrame(columns=[*columns[:2], *PURCHASE_FEATURES]),
             pd.DataFrame(columns=[*columns, "item", "buys"]),
         )
-    rows = training_features.filter(training_features.as_of.isin(wanted))
-    rows = sample_customers(rows, max(1, settings.training_rows // len(wanted)), settings.seed)
-    features = rows.select("as_of", "customer_id", **as_floats(rows, PURCHASE_FEATURES)).to_pandas()
-    drawn = rows.select("customer_id").distinct()
+    features, drawn = sampled_features(training_features, wanted, settings)
     last = month - timedelta(days=1)
     histories = []
     for group in persons.groups(wanted):

@@ -91,13 +91,22 @@ def _training_rows(
             pd.DataFrame(columns=[*columns, *PURCHASE_FEATURES]),
             pd.DataFrame(columns=[*columns, "days_until", "spend"]),
         )
+    features, drawn = sampled_features(training_features, wanted, settings)
+    groups = persons.customer_days_of(customer_days.select("day", "customer_id", "orders", "amount"), wanted)
+    later = [next_orders(of.semi_join(drawn, "customer_id"), some).to_pandas() for some, of in groups]
+    return features, pd.concat(later, ignore_index=True)
+
+
+def sampled_features(
+    training_features: ir.Table, wanted: list[date], settings: Settings
+) -> "tuple[pd.DataFrame, ir.Table]":
+    """What predictions read of the customers that a model learns from on some days, and who these are (customer_id)."""
+    from crm_assets.mining.purchases import PURCHASE_FEATURES
+
     rows = training_features.filter(training_features.as_of.isin(wanted))
     rows = sample_customers(rows, max(1, settings.training_rows // len(wanted)), settings.seed)
     features = rows.select("as_of", "customer_id", **as_floats(rows, PURCHASE_FEATURES)).to_pandas()
-    groups = persons.customer_days_of(customer_days.select("day", "customer_id", "orders", "amount"), wanted)
-    drawn = rows.select("customer_id").distinct()
-    later = [next_orders(of.semi_join(drawn, "customer_id"), some).to_pandas() for some, of in groups]
-    return features, pd.concat(later, ignore_index=True)
+    return features, rows.select("customer_id").distinct()
 
 
 @dg.asset(

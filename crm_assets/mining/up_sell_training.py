@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.offers import STEP_KINDS
 from crm_assets.mining import model_metrics
+from crm_assets.mining.champions import board_rows
 from crm_assets.mining.recommender_training import fit_weights
 from crm_assets.mining.up_sell import FEATURES
 
@@ -114,12 +115,7 @@ def train_steps(rows: pd.DataFrame, as_of: date, horizon_days: int, seed: int) -
     drawn = {name: model_metrics.evaluate(outcome, found, weights) for name, found in chances.items()}
     champion, message = _choice(values, drawn)
     trained_for = as_of + timedelta(days=1)
-    board = [
-        (MODEL, trained_for, name, metric, float(values[name][metric][0]), *ends, name == champion)
-        for name in CANDIDATES
-        for metric in model_metrics.METRICS
-        for ends in [model_metrics.interval(drawn[name][metric])]
-    ]
+    board = board_rows(MODEL, trained_for, values, drawn, model_metrics.METRICS, champion)
     leaderboard = pd.DataFrame(board, columns=list(MODEL_LEADERBOARD.by_name))
     told = f"; expected {chances[champion].mean():.1%}, taken {outcome.mean():.1%}"
     return TrainedSteps(_fit(tested, champion), leaderboard, message + told)
