@@ -168,6 +168,7 @@ def floor(home: Path, memory_limit: str, table: str, columns: str | None) -> flo
     query = f"""
 import duckdb, time
 with duckdb.connect(config={{'memory_limit': '{memory_limit}', 'threads': {os.cpu_count()}}}) as c:
+    c.sql("SET enable_progress_bar = false")
     start = time.perf_counter()
     rows = c.sql("SELECT {columns or "*"} FROM read_parquet('{home}/lake/{table}/**/*.parquet', hive_partitioning = true, union_by_name = true)")
     c.sql("SELECT " + ", ".join(f"bit_xor(hash({{name}}))" for name in rows.columns) + " FROM rows").fetchall()
