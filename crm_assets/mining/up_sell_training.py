@@ -97,6 +97,8 @@ def train_steps(rows: pd.DataFrame, as_of: date, horizon_days: int, seed: int) -
     Returns:
         The model, the leaderboard and a line that says why.
     """
+    # Engines number ladders in integers of different sizes.
+    rows = rows.astype({"ladder": "int64"})
     days = pd.to_datetime(rows["as_of"]).dt.date
     learnt, tested = (
         rows[days == day].sort_values(["customer_id", "ladder", "kind"], ignore_index=True)
