@@ -134,7 +134,8 @@ def _offers(
     order = [ibis.desc("expected_value"), "step"]
     ranked = found.mutate(rank=ibis.row_number().over(group_by="customer_id", order_by=order) + 1)
     ranked = ranked.filter(ranked["rank"] <= limits.count)
-    named = known.select("product", "product_id", name=_.product_name.fill_null(_.product_id))
+    name = _.product_name.fill_null(_.subcategory + " " + _.product_id)
+    named = known.select("product", "product_id", name=name)
     kinds = known.select("product", "category", "subcategory")
     told = ranked.join(named.rename(from_product_id="product_id", from_name="name"), "product")
     told = told.join(kinds, "product").join(named.rename(step="product"), "step")

@@ -252,7 +252,7 @@ def test_a_ladder_of_five_products_and_three_customers():
     assert found["reason"].tolist() == [
         "usually buys Daily roast at 2.00 in the last 90 days; 金牌咖啡, of the premium tier, costs 6.00; "
         "bought of a higher tier before",
-        "usually buys p3 at 4.00 in the last 90 days; 金牌咖啡, of the premium tier, costs 6.00; "
+        "usually buys coffee p3 at 4.00 in the last 90 days; 金牌咖啡, of the premium tier, costs 6.00; "
         "bought of no higher tier yet",
     ]
     assert trained.message == "step_rate is champion untested: too few cases before 2024-06-30 (0 and 2)"
