@@ -103,8 +103,8 @@ def contact_preferences(choices: ir.Table, customers: ir.Table, as_of: date) -> 
     strengths = _strengths(before, later)
     figures = _figures(before, later, strengths)
     best = _preferred(choices, strengths, _refused(customers))
-    total = choices.group_by("customer_id", "dimension").agg(interactions=_.count())
-    total = total.group_by("customer_id").agg(interactions=_.interactions.max())
+    # Every interaction tells its weekday.
+    total = choices.filter(_.dimension == "weekday").group_by("customer_id").agg(interactions=_.count())
     wide = best.group_by("customer_id").agg(
         **{
             f"{name}{suffix}": best[column].max(where=best.dimension == name)

@@ -35,6 +35,13 @@ def fit_linear(values: Floats, fit: Callable[[Floats], Any]) -> dict[str, Any]:
     }
 
 
+def logistic_chance(estimator: Mapping[str, Any], values: Floats) -> Floats:
+    """The probability of a fitted logistic regression, shape (rows,)."""
+    from scipy.special import expit
+
+    return np.asarray(expit(linear_predictor(estimator, values)), np.float64)
+
+
 def linear_predictor(estimator: Mapping[str, Any], values: Floats) -> Floats:
     """The linear predictor of a fitted model, shape (rows,); nulls count as the median of the training rows."""
     scaled = standardised(estimator, values)

@@ -21,16 +21,13 @@ from crm_assets.contracts.basket import ITEM_OF_LEVEL
 from crm_assets.contracts.layers import DAY
 from crm_assets.contracts.propensity import PROPENSITY_SCORES
 from crm_assets.mining.as_of_days import days_table
-from crm_assets.mining.linear_models import linear_predictor
+from crm_assets.mining.linear_models import logistic_chance
 from crm_assets.mining.offers import items_of
 from crm_assets.mining.purchases import purchase_inputs
 
 FREQUENCY, LOGISTIC = "frequency", "logistic"
 
 RECENT_DAYS = 90
-
-SCORED = PROPENSITY_SCORES.schema
-"""Scores before they are ranked have every column but the rank."""
 
 Floats = NDArray[np.float64]
 
@@ -163,7 +160,7 @@ def chance(candidate: str, estimator: Mapping[str, Any], rows: pd.DataFrame, hor
     if candidate == FREQUENCY:
         days = rows["bought_days"].fillna(0).to_numpy(np.float64)
         return np.asarray(1 - np.exp(-horizon_days * days / (rows["tenure_days"].to_numpy(np.float64) + 1)), np.float64)
-    return np.asarray(1 / (1 + np.exp(-linear_predictor(estimator, item_inputs(rows)))), np.float64)
+    return logistic_chance(estimator, item_inputs(rows))
 
 
 def item_inputs(rows: pd.DataFrame) -> Floats:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS, HORIZONS
 from crm_assets.mining.as_of_days import days_table
 from crm_assets.mining.bg_nbd import BgNbd
-from crm_assets.mining.linear_models import linear_predictor
+from crm_assets.mining.linear_models import linear_predictor, logistic_chance
 from crm_assets.mining.scaling import signed_log
 
 FREQUENCY, PROCESS, LOGISTIC = "frequency", "mbg_nbd", "logistic"
@@ -158,7 +158,7 @@ def probability(candidate: str, estimator: Mapping[str, Any], features: pd.DataF
         frequency, recency, age = history(features)
         none = ((process.alpha + age) / (process.alpha + age + days)) ** (process.r + frequency)
         return np.asarray(process.p_alive(frequency, recency, age) * (1 - none), np.float64)
-    return np.asarray(1 / (1 + np.exp(-linear_predictor(estimator, purchase_inputs(features)))), np.float64)
+    return logistic_chance(estimator, purchase_inputs(features))
 
 
 def expected_spend(model: Mapping[str, Any], features: pd.DataFrame, first_day: date, as_of: date) -> Floats:

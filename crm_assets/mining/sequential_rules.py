@@ -206,12 +206,14 @@ class _Landmark:
     Attributes:
         day: Last day of what they bought before.
         before: customer_id, item, stratum.
+        strata: customer_id, stratum.
         after: customer_id, item: bought in the days after.
         sizes: Customers of each stratum, from stratum 0.
     """
 
     day: date
     before: ir.Table
+    strata: ir.Table
     after: ir.Table
     sizes: Floats
 
@@ -227,15 +229,16 @@ class _Landmark:
         sizes = activity.group_by("stratum").agg(customers=_.count()).order_by("stratum").to_pandas()["customers"]
         before = hold(bought.join(activity, "customer_id").select("customer_id", "item", "stratum"))
         after = items.filter(day > landmark, day <= landmark + timedelta(days=limits.within_days))
-        return cls(landmark, before, after.select("customer_id", "item").distinct(), sizes.to_numpy(np.float64))
+        return cls(
+            landmark, before, activity, after.select("customer_id", "item").distinct(), sizes.to_numpy(np.float64)
+        )
 
     def counts(self, names: Sequence[str], hold: Hold) -> _Counts:
         """The customers who bought some items, counted by the engine."""
         numbered = {"item": list(names), "code": list(range(len(names)))}
         codes = ibis.memtable(numbered, schema={"item": "string", "code": "int32"})
         known = hold(self.before.join(codes, "item").select("customer_id", "stratum", "code"))
-        strata = self.before.select("customer_id", "stratum").distinct()
-        after = self.after.join(codes, "item").join(strata, "customer_id")
+        after = self.after.join(codes, "item").join(self.strata, "customer_id")
         new = hold(after.anti_join(known, ["customer_id", "code"]).select("customer_id", "stratum", "code"))
         shape = (len(self.sizes), len(names))
 

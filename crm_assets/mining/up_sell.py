@@ -253,7 +253,7 @@ def standings(lines: ir.Table, ladders: ir.Table, as_of_days: Sequence[date], hi
         last=seen[DAY.name].max(),
     )
     known = bought.join(ladders.select("as_of", "ladder", "product", "tier", "size"), ["as_of", "product"])
-    # The largest of these numbers names the usual product, which is cheaper than to sort all that was bought.
+    # The largest of these numbers is of the usual product, which is cheaper than to sort all that was bought.
     age = known.as_of.delta(known["last"], unit="day").cast("int64")
     order = (known.orders * span + span - age) * _PRODUCTS + (_PRODUCTS - known["product"])
     whole = (
@@ -266,18 +266,18 @@ def standings(lines: ir.Table, ladders: ir.Table, as_of_days: Sequence[date], hi
             top_tier=_.tier.max(),
             top_size=_["size"].max(),
             heights=(_.orders * (_.tier - 1)).sum().cast("int64"),
-            usual=_.order.max(),
+            # On a ladder all products have a size or none has, so these are of one product. To join it again invites
+            # engines to pair all customers with all products of the day.
+            **{name: _[name].argmax(_.order) for name in ("product", "tier", "size")},
         )
     )
     whole = whole.filter(whole.orders > 0)
-    whole = whole.mutate(product=_PRODUCTS - whole.usual % _PRODUCTS)
     customer = whole.group_by("as_of", "customer_id").agg(
         all_orders=_.orders.sum().cast("int64"), all_heights=_.heights.sum().cast("int64"), spend=_.spend.sum()
     )
     fifth = ibis.ntile(5).over(group_by="as_of", order_by=["spend", "customer_id"]).cast("int64")
     customer = customer.mutate(spend_fifth=fifth).drop("spend")
-    usual = ladders.select("as_of", "product", "tier", "size")
-    joined = whole.drop("spend").join(usual, ["as_of", "product"]).join(customer, ["as_of", "customer_id"])
+    joined = whole.drop("spend").join(customer, ["as_of", "customer_id"])
     # As if one more order had been of the middle tier: little is known of those who buy of few kinds.
     heights = (joined.all_heights - joined.heights + 1).cast("float64")
     premium = heights / (2 * (joined.all_orders - joined.orders + 1)).cast("float64")

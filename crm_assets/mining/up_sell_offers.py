@@ -12,9 +12,9 @@ import ibis.expr.types as ir
 from ibis import _
 
 from crm_assets.contracts.offers import PREMIUM, TIERS, UP_SELL_OFFERS
-from crm_assets.mining.as_of_days import Hold, union
+from crm_assets.mining.as_of_days import Hold
 from crm_assets.mining.offers import OfferRules
-from crm_assets.mining.samples import digest, sample_customers
+from crm_assets.mining.samples import sample_customers
 from crm_assets.mining.up_sell import (
     BEFORE_DAYS,
     PRICE_DAYS,
@@ -28,6 +28,7 @@ from crm_assets.mining.up_sell import (
     steps,
 )
 from crm_assets.mining.up_sell_training import (
+    StepModel,
     TrainedSteps,
     train_steps,
     training_days,
@@ -37,9 +38,6 @@ from crm_assets.mining.up_sell_training import (
 
 HORIZON_DAYS = 30
 """Days ahead in which a step may be taken."""
-
-CUSTOMERS_AT_ONCE = 100_000
-"""Customers of whom the engine knows everything at once."""
 
 LEARNT_CUSTOMERS = 300
 """Customers whose steps are learnt from: on Complete Journey five times as many rank no better."""
@@ -69,7 +67,6 @@ def up_sell_offers(
     limits: OfferRules,
     seed: int,
     hold: Hold = lambda table: table,
-    at_once: int = CUSTOMERS_AT_ONCE,
 ) -> UpSell:
     """The steps above where customers stand that are worth most.
 
@@ -80,7 +77,6 @@ def up_sell_offers(
         limits: how many offers, and which days count.
         seed: of who is learnt from and of the bootstrap.
         hold: keeps a table that is used more than once.
-        at_once: customers whose offers are made together, about; `spend_fifth` is of these.
 
     Returns:
         Offers, whose expected value is probability times extra; of equal ones the first product by id comes first.
@@ -101,30 +97,7 @@ def up_sell_offers(
     trained = train_steps(rows, as_of, HORIZON_DAYS, seed)
     if trained.model is None:
         return UpSell(nothing(), trained, ladders)
-    parts = []
-    # What is known of a customer on every ladder is much more than what is offered, so not of all customers at once.
-    for some in _blocks(lines, at_once):
-        standing = standings(some, rungs, [as_of], limits.history_days)
-        with with_probability(step_cases(standing, above), trained.model).cache() as now:
-            parts.append(hold(_offers(now, some, known, rungs, above, as_of, limits)))
-    # Engines number ranks in integers of different sizes.
-    offers = union(parts).cast(dict(UP_SELL_OFFERS.schema.items()))
-    return UpSell(offers.order_by(*UP_SELL_OFFERS.key), trained, ladders)
-
-
-def _blocks(lines: ir.Table, most: int) -> list[ir.Table]:
-    """The lines of about so many customers at once, who are drawn by digest."""
-    of_customers = lines.filter(lines.customer_id.notnull())
-    customers = of_customers.customer_id.nunique().to_pyarrow().as_py()
-    blocks = min(256, max(1, -(-customers // most)))
-    if blocks == 1:
-        return [of_customers]
-    ends = [f"{256 * block // blocks:02x}" for block in range(blocks)]
-    first = digest([of_customers.customer_id]).left(2)
-    return [
-        of_customers.filter(first >= start, *([first < after] if after else []))
-        for start, after in zip(ends, [*ends[1:], None], strict=True)
-    ]
+    return UpSell(_offers(lines, known, rungs, above, trained.model, as_of, limits, hold), trained, ladders)
 
 
 def nothing() -> ir.Table:
@@ -133,15 +106,19 @@ def nothing() -> ir.Table:
 
 
 def _offers(
-    cases: ir.Table,
     lines: ir.Table,
     known: ir.Table,
     rungs: ir.Table,
     above: ir.Table,
+    model: StepModel,
     as_of: date,
     limits: OfferRules,
+    hold: Hold,
 ) -> ir.Table:
     """Each customer's best steps, of those they have not bought lately."""
+    # Each held on its own, since as parts of one query an engine may pair all customers with all steps of the day.
+    standing = hold(standings(lines, rungs, [as_of], limits.history_days))
+    cases = hold(with_probability(step_cases(standing, above), model))
     case = ["customer_id", "ladder", "kind", "product"]
     ways = cases.select("as_of", *case).join(above, ["as_of", "kind", "product"])
     lately = bought_lately(lines, [as_of], limits.repeat_days).select("customer_id", step="product")

@@ -137,10 +137,12 @@ def chance(model: StepModel, rows: pd.DataFrame, candidate: str) -> Floats:
         candidate: one of `CANDIDATES`.
     """
     if candidate == LOGISTIC:
+        from scipy.special import expit
+
         scores = model.intercept + rows[list(FEATURES)].to_numpy(np.float64) @ np.array(
             [model.weights[name] for name in FEATURES]
         )
-        return np.asarray(1 / (1 + np.exp(-scores)))
+        return np.asarray(expit(scores), np.float64)
     if candidate == MOVED_UP:
         pairs = zip(rows["kind"], rows["moved_up"], strict=True)
         return np.array([model.moved_rates.get(pair, model.kind_rates[pair[0]]) for pair in pairs])

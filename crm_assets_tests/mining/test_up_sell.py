@@ -258,18 +258,6 @@ def test_a_ladder_of_five_products_and_three_customers():
     assert trained.message == "step_rate is champion untested: too few cases before 2024-06-30 (0 and 2)"
 
 
-def test_offers_made_for_a_few_customers_at_a_time_are_those_made_together():
-    now = [line(f"c{number}", "p1" if number % 3 else "p3", 5, 2 + number, 1) for number in range(30)]
-    lines = table([*sold(COFFEE), *BEFORE, *now], LINES)
-    products = table([product(name) for name in COFFEE], VERSIONS)
-    together, apart = (
-        up_sell_offers(lines, products, AS_OF, RULES, 1, hold, at_once).offers.to_pandas() for at_once in (100, 3)
-    )
-    assert len(together) > 10
-    # Fifths of spend are of the customers that were looked at together.
-    pd.testing.assert_frame_equal(*(found.drop(columns="spend_fifth") for found in (together, apart)))
-
-
 def test_who_has_bought_every_step_lately_is_offered_none():
     now = [line("b", name, 5, COFFEE[name]) for name in ("p4", "p5")]
     found, _ = offers([*sold(COFFEE), *BEFORE, *now, *[line("b", "p3", ago, 4) for ago in (3, 4)]])
