@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     )
     sequence_days: int = Field(30, ge=1, description="Days in which the second purchase of a sequential rule follows.")
     offer_take_rate: float = Field(
-        0.1, gt=0, le=1, description="Share of the purchases an offer hopes for that the contact brings about."
+        0.1, gt=0, le=1, description="Share of the purchases or responses a contact hopes for that it brings about."
     )
     offer_contact_cost: float = Field(0.01, ge=0, description="What sending an offer costs, workspace currency.")
     contact_capacity: int | None = Field(None, ge=1, description="Most customers for whom a next best action is named.")

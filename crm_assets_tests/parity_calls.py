@@ -537,6 +537,9 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
                 t("offers"),
                 t("up_sell_offers"),
                 t("new_products"),
+                ranked_responses(t("responses"), ResponsePolicy(0.3, None, 1.0, None)).filter(
+                    ibis._.as_of == SCORED[0]
+                ),
                 t("values"),
                 t("values").group_by("customer_id").agg(p_order_30d=_share(ibis._.clv.max().abs())),
                 product_prices(t("clean_transactions"), LAST_DAY),

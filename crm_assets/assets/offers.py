@@ -16,6 +16,7 @@ from crm_assets.contracts.basket import CROSS_SELL_RULES
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION, UP_SELL_LEADERBOARD, UP_SELL_OFFERS
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
+from crm_assets.contracts.response import RESPONSE_SCORES
 from crm_assets.contracts.retention import RETENTION_QUEUE
 from crm_assets.contracts.value import CUSTOMER_VALUE
 from crm_assets.lake.layout import Lake
@@ -107,6 +108,7 @@ def up_sell_offers(
         "offers": dg.AssetIn(["marts", CROSS_SELL_OFFERS.name]),
         "steps": dg.AssetIn(["marts", UP_SELL_OFFERS.name]),
         "lists": dg.AssetIn(["marts", RECOMMENDATIONS.name]),
+        "responses": dg.AssetIn(["marts", RESPONSE_SCORES.name]),
         "values": dg.AssetIn(["marts", CUSTOMER_VALUE.name]),
         "predictions": dg.AssetIn(["marts", BEHAVIOUR_PREDICTIONS.name]),
         "transactions": dg.AssetIn(["clean", "transactions"]),
@@ -121,6 +123,7 @@ def next_best_action(
     offers: ir.Table,
     steps: ir.Table,
     lists: ir.Table,
+    responses: ir.Table,
     values: ir.Table,
     predictions: ir.Table,
     transactions: ir.Table,
@@ -130,25 +133,28 @@ def next_best_action(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
     """What to do next with each customer, as of the newest day that customers were valued or lists made."""
-    as_of = _newest_day(values, lists, offers, steps)
+    # Only where there is nothing to sell do response scores tell the day.
+    as_of = _newest_day(values, lists, offers, steps) or _newest_day(responses)
     if as_of is None:
-        context.log.warning("next best action: needs customer values, recommendations or offers: 0 rows")
+        needs = "customer values, recommendations, offers or response scores"
+        context.log.warning("next best action: needs %s: 0 rows", needs)
         yield dg.Output(ibis.memtable([], schema=NEXT_BEST_ACTION.schema))
         return
     policy = ContactPolicy(
         margin=settings.retention_margin,
         take_rate=settings.offer_take_rate,
         contact_cost=settings.offer_contact_cost,
+        campaign_cost=settings.response_contact_cost,
         capacity=settings.contact_capacity,
         gap_days=settings.contact_gap_days,
     )
-    queue, lists, values, predictions = (
-        table.filter(table.as_of == as_of) for table in (queue, lists, values, predictions)
+    queue, lists, responses, values, predictions = (
+        table.filter(table.as_of == as_of) for table in (queue, lists, responses, values, predictions)
     )
     contacted = Persons.of(identity_members).rows(contacts, as_of)
     with lake.engine.holding() as hold:
         prices = product_prices(transactions, as_of)
-        offered = offers, steps, lists
+        offered = offers, steps, lists, responses
         chosen = hold(choose_action(as_of, policy, queue, *offered, values, predictions, prices, contacted, hold))
         counts = chosen.group_by("action").agg(customers=chosen.count(), expected_value=chosen.expected_value.sum())
         shown = counts.order_by("action").to_pandas().to_markdown(index=False)

@@ -90,7 +90,7 @@ UP_SELL_LEADERBOARD = replace(
     description="How well each candidate told who would take the step above, on later days than it learnt from.",
 )
 
-NEXT_ACTIONS = ("retention", "cross_sell", "up_sell", "recommendation", "leave_alone")
+NEXT_ACTIONS = ("retention", "cross_sell", "up_sell", "recommendation", "campaign", "leave_alone")
 """What may be done with a customer; the earlier one is taken where two are worth the same."""
 
 NEXT_BEST_ACTION = Table(
@@ -101,7 +101,9 @@ NEXT_BEST_ACTION = Table(
         Column("as_of", "date", "Newest day of the tables it rests on, the last day seen.", required=True),
         Column("customer_id", "string", "The person: the customer_id of the earliest record.", required=True),
         Column("action", "string", "What to do.", required=True, allowed=NEXT_ACTIONS),
-        Column("detail", "string", "The retention action, the item or the product_id; null where left alone."),
+        Column(
+            "detail", "string", "The retention action, item, product_id or kind of campaign; null where left alone."
+        ),
         Column(
             "expected_value",
             "float64",

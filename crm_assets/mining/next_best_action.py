@@ -1,7 +1,8 @@
-"""What to do next with each customer: keep, cross-sell, up-sell, recommend or leave alone, by expected value.
+"""What to do next with each customer: keep, sell, ask to answer a campaign or leave alone, by expected value.
 
 Belongs here: the worth of each action, the choice, the caps of contacts. Not here: who is in the retention queue
-(`retention.py`), what is offered (`offers.py`, `up_sell_offers.py`, `recommender.py`).
+(`retention.py`), what is offered (`offers.py`, `up_sell_offers.py`, `recommender.py`), who answers campaigns
+(`response.py`).
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from ibis import _
 
 from crm_assets.contracts.layers import DAY
 from crm_assets.contracts.offers import NEXT_ACTIONS, NEXT_BEST_ACTION
+from crm_assets.contracts.response import DO_NOT_DISTURB
 
 PRICE_DAYS = 90
 """Newest days whose order lines give the price of a product."""
@@ -31,8 +33,9 @@ class ContactPolicy:
 
     Attributes:
         margin: Share of sales that is profit, above 0.
-        take_rate: Share of the purchases an offer hopes for that the contact brings about, above 0.
+        take_rate: Share of the purchases or responses a contact hopes for that it brings about, above 0.
         contact_cost: What sending an offer costs, workspace currency.
+        campaign_cost: What a campaign's contact costs, as in the profits of response scores.
         capacity: Most customers to contact; None for no limit.
         gap_days: Days after a campaign's contact in which a customer is left alone.
     """
@@ -40,6 +43,7 @@ class ContactPolicy:
     margin: float = 0.25
     take_rate: float = 0.1
     contact_cost: float = 0.01
+    campaign_cost: float = 1.0
     capacity: int | None = None
     gap_days: int = 7
 
@@ -47,7 +51,7 @@ class ContactPolicy:
         shares = 0 < self.margin <= 1 and 0 < self.take_rate <= 1
         if (
             not shares
-            or self.contact_cost < 0
+            or min(self.contact_cost, self.campaign_cost) < 0
             or self.gap_days < 0
             or (self.capacity is not None and self.capacity < 1)
         ):
@@ -83,6 +87,7 @@ def next_best_action(
     offers: ir.Table,
     steps: ir.Table,
     lists: ir.Table,
+    responses: ir.Table,
     values: ir.Table,
     predictions: ir.Table,
     prices: ir.Table,
@@ -94,7 +99,8 @@ def next_best_action(
     Retention is worth what the queue says. An offer is worth margin times take rate times what it sells, less the cost
     of a contact: for a cross-sell offer its sales above chance times the probability of an order within 30 days, for an
     up-sell offer what the step is expected to bring more, for a recommendation of something new its probability times its
-    price.
+    price. A contact of a campaign that response scores advise is worth their profit where held-out customers told what a
+    contact adds; where nobody was held out, take rate times what the response brings, less the cost.
 
     Args:
         as_of: last day seen.
@@ -103,6 +109,8 @@ def next_best_action(
         offers: as in `contracts.offers.CROSS_SELL_OFFERS`.
         steps: as in `contracts.offers.UP_SELL_OFFERS`.
         lists: as in `contracts.recommendations.RECOMMENDATIONS`, of the day.
+        responses: as in `contracts.response.RESPONSE_SCORES`, of the day; scores without a profit, those that advise no
+            contact and those not to disturb propose nothing.
         values: customer_id of customers with a value on the day.
         predictions: customer_id and p_order_30d, of the day; offers to others are worth nothing.
         prices: as `product_prices` gives them; products without a price are worth nothing.
@@ -110,16 +118,18 @@ def next_best_action(
         hold: keeps a table that is used more than once.
 
     Returns:
-        Rows of `contracts.offers.NEXT_BEST_ACTION`, one for each customer of `queue`, `offers`, `steps`, `lists` or
-        `values`.
+        Rows of `contracts.offers.NEXT_BEST_ACTION`, one for each customer of `queue`, `offers`, `steps`, `lists`,
+        `responses` or `values`.
         Equal values are ranked by customer_id.
     """
-    everyone = _union([table.select("customer_id") for table in (queue, offers, steps, lists, values)]).distinct()
+    known_by = queue, offers, steps, lists, responses, values
+    everyone = _union([table.select("customer_id") for table in known_by]).distinct()
     proposals = [
         _retention(queue),
         _cross_sell(offers, predictions, policy),
         _up_sell(steps, policy),
         _recommendation(lists, prices, policy),
+        _campaign(responses, policy),
     ]
     worth = _union(proposals).filter(_.expected_value > 0)
     place = _.action.cases(*[(action, number) for number, action in enumerate(NEXT_ACTIONS)], else_=len(NEXT_ACTIONS))
@@ -216,6 +226,30 @@ def _recommendation(lists: ir.Table, prices: ir.Table, policy: ContactPolicy) ->
         expected_value=new.score * new.price * (policy.margin * policy.take_rate) - policy.contact_cost,
         reason=new.reason,
     )
+
+
+def _campaign(responses: ir.Table, policy: ContactPolicy) -> ir.Table:
+    """Contacts that response scores advise, for each kind of campaign."""
+    advised = responses.filter(responses.contact, responses.uplift_group.fill_null("") != DO_NOT_DISTURB)
+    is_measured = advised.uplift.notnull()
+    # The whole uplift is due to the contact, of responses by themselves a share only.
+    share = is_measured.ifelse(1.0, policy.take_rate)
+    kind, answers = advised.campaign_kind, _percent(advised.response_probability)
+    likely = answers + "% likely to answer a campaign of the kind " + kind
+    likelier = "a campaign of the kind " + kind + " makes an answer " + _percent(advised.uplift) + " points likelier"
+    return advised.select(
+        "customer_id",
+        action=ibis.literal("campaign"),
+        detail=kind,
+        expected_value=(advised.expected_profit + policy.campaign_cost) * share - policy.campaign_cost,
+        reason=is_measured.ifelse(likelier, likely),
+    )
+
+
+def _percent(share: ir.FloatingValue) -> ir.StringValue:
+    """A share from 0 to 1 in percent, with one decimal."""
+    tenths = (share * 1000).round().cast("int64")
+    return (tenths // 10).cast("string") + "." + (tenths % 10).cast("string")
 
 
 def _union(tables: list[ir.Table]) -> ir.Table:

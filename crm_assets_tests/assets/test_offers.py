@@ -9,9 +9,14 @@ import ibis
 import pandas as pd
 import pytest
 
-from crm_assets.assets.offers import up_sell_offers
-from crm_assets.contracts.offers import UP_SELL_LEADERBOARD, UP_SELL_OFFERS
+from crm_assets.assets.offers import next_best_action, up_sell_offers
+from crm_assets.contracts.offers import CROSS_SELL_OFFERS, UP_SELL_LEADERBOARD, UP_SELL_OFFERS
+from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
+from crm_assets.contracts.recommendations import RECOMMENDATIONS
 from crm_assets.contracts.registry import contract_of
+from crm_assets.contracts.response import RESPONSE_SCORES
+from crm_assets.contracts.retention import RETENTION_QUEUE
+from crm_assets.contracts.value import CUSTOMER_VALUE
 from crm_assets.settings import Settings
 from crm_assets_tests import shop
 
@@ -41,11 +46,15 @@ def test_where_all_products_cost_the_same_there_are_no_steps_up(warehouse):
         assert warehouse.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
+def table(rows, contract):
+    """A mart as an asset reads it."""
+    nullable = {column: dtype.copy(nullable=True) for column, dtype in contract.schema.items()}
+    return ibis.memtable(pd.DataFrame(rows, columns=list(nullable)).astype("object"), schema=nullable)
+
+
 def clean(lake, name, rows):
     """A clean table as an asset reads it."""
-    schema = contract_of("clean", name).schema
-    nullable = {column: dtype.copy(nullable=True) for column, dtype in schema.items()}
-    given = ibis.memtable(pd.DataFrame(rows, columns=list(schema)).astype("object"), schema=nullable)
+    given = table(rows, contract_of("clean", name))
     return lake.engine.backend.create_table(f"given_{name}", given, temp=True, overwrite=True)
 
 
@@ -60,14 +69,11 @@ def test_up_sell_offers_are_of_persons_as_of_the_newest_day(lake, is_sold):
         for who, n, ago, units in bought
     ]
     goods = [{"product_id": f"p{n}", "subcategory": "coffee", "valid_from": since} for n in (1, 2, 3)]
-    schema = dict(contract_of("profile", "identity_members").schema.items())
-    person = {"customer_id": "ann2", "person_id": "ann", "valid_from": since}
-    members = ibis.memtable(pd.DataFrame([person], columns=list(schema)).astype("object"), schema=schema)
     outputs = up_sell_offers(
         dg.build_asset_context(),
         transactions=clean(lake, "transactions", lines if is_sold else []),
         products=clean(lake, "products", goods),
-        identity_members=members,
+        identity_members=members("ann2", "ann"),
         lake=lake,
         settings=Settings(home=lake.root),
     )
@@ -79,6 +85,49 @@ def test_up_sell_offers_are_of_persons_as_of_the_newest_day(lake, is_sold):
     # Of the one customer on a step nobody moved, 0.5 of 2 as a rule; the ladder has one more such case to 20 as a rule.
     expected = [[pd.Timestamp(newest), "ann", "p1", "p2", pytest.approx(20 * 0.25 / 21)]] if is_sold else []
     assert said.to_numpy().tolist() == expected
+
+
+@pytest.mark.parametrize("valued", [True, False])
+def test_campaigns_are_of_the_day_of_the_other_marts_or_else_of_the_newest_scores(lake, valued):
+    """Ann's records are one person, whom the second one's contact spares; Dan has not bought yet."""
+    day, later = date(2024, 6, 29), date(2024, 6, 30)
+    scores = [("ann", day, 0.5), ("bob", day, 0.5), ("dan", day, 0.2), ("bob", later, 0.9), ("eve", later, 0.9)]
+    responses = [
+        {"as_of": of, "campaign_kind": "mail", "customer_id": who, "response_probability": share, "contact": True}
+        | {"expected_profit": share * 200 - 2}
+        for who, of, share in scores
+    ]
+    values = [{"as_of": day, "customer_id": "cat"}] if valued else []
+    outputs = next_best_action(
+        dg.build_asset_context(),
+        queue=table([], RETENTION_QUEUE),
+        offers=table([], CROSS_SELL_OFFERS),
+        steps=table([], UP_SELL_OFFERS),
+        lists=table([], RECOMMENDATIONS),
+        responses=table(responses, RESPONSE_SCORES),
+        values=table(values, CUSTOMER_VALUE),
+        predictions=table([], BEHAVIOUR_PREDICTIONS),
+        transactions=clean(lake, "transactions", []),
+        contacts=clean(lake, "campaign_contacts", [{"customer_id": "ann2", "day": day}]),
+        identity_members=members("ann2", "ann"),
+        lake=lake,
+        settings=Settings(home=lake.root, response_contact_cost=2.0, offer_take_rate=0.25),
+    )
+    found = next(outputs).value.to_pandas()
+    said = found.set_index("customer_id")[["action", "expected_value"]].T.to_dict("list")
+    # A quarter of what a response brings before the cost, such as 0.25 x 100 less 2.
+    if valued:
+        left, asked = ["leave_alone", 0.0], [["campaign", pytest.approx(worth)] for worth in (23.0, 8.0)]
+        assert said == {"ann": left, "bob": asked[0], "cat": left, "dan": asked[1]}
+    else:
+        assert said == {who: ["campaign", pytest.approx(43.0)] for who in ("bob", "eve")}
+    assert set(found["as_of"]) == {pd.Timestamp(day if valued else later)}
+
+
+def members(record, person):
+    """One person of two records."""
+    row = {"customer_id": record, "person_id": person, "valid_from": date(1990, 1, 1)}
+    return table([row], contract_of("profile", "identity_members"))
 
 
 def _frame(value):

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, TRANSACTIONS
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION, UP_SELL_OFFERS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
+from crm_assets.contracts.response import RESPONSE_SCORES
 from crm_assets.contracts.retention import RETENTION_QUEUE
 from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
 
 AS_OF = date(2024, 3, 31)
 CONTACTS = dict(CAMPAIGN_CONTACTS.schema.items()) | {"day": "date"}
 LINES = dict(TRANSACTIONS.schema.items()) | {"day": "date"}
-POLICY = ContactPolicy(margin=0.5, take_rate=0.1, contact_cost=0.1, gap_days=7)
+POLICY = ContactPolicy(margin=0.5, take_rate=0.1, contact_cost=0.1, campaign_cost=1.0, gap_days=7)
 
 
 def table(rows, schema):
@@ -47,11 +48,19 @@ def listed(customer, product, score, method="alike"):
     return {"customer_id": customer, "product_id": product, "score": score, "method": method, "reason": "like"}
 
 
+def response(customer, profit, uplift=None, kind="mail", probability=0.5, **more):
+    """A score of a campaign that it pays to contact the customer for, unless `more` says otherwise."""
+    filled = {"customer_id": customer, "campaign_kind": kind, "response_probability": probability, "uplift": uplift}
+    return filled | {"expected_profit": profit, "contact": True} | more
+
+
 def contact(customer, ago, is_control=None):
     return {"customer_id": customer, "day": AS_OF - timedelta(days=ago), "is_control": is_control}
 
 
-def actions(queue=(), offers=(), steps=(), lists=(), values=(), likely=(), prices=(), contacts=(), policy=POLICY):
+def actions(
+    queue=(), offers=(), steps=(), lists=(), responses=(), values=(), likely=(), prices=(), contacts=(), policy=POLICY
+):
     found = next_best_action(
         AS_OF,
         policy,
@@ -59,6 +68,7 @@ def actions(queue=(), offers=(), steps=(), lists=(), values=(), likely=(), price
         table(list(offers), dict(CROSS_SELL_OFFERS.schema.items())),
         table(list(steps), dict(UP_SELL_OFFERS.schema.items())),
         table(list(lists), dict(RECOMMENDATIONS.schema.items())),
+        table(list(responses), dict(RESPONSE_SCORES.schema.items())),
         table([{"customer_id": customer} for customer in values], {"customer_id": "string"}),
         table(list(likely), {"customer_id": "string", "p_order_30d": "float64"}),
         table(list(prices), {"product_id": "string", "price": "float64"}),
@@ -116,6 +126,56 @@ def test_cross_sell_comes_before_up_sell_and_this_before_recommendations_where_v
     assert found["action"].to_dict() == {"a": "cross_sell", "b": "up_sell"}
 
 
+def test_a_campaign_is_worth_its_uplift_or_else_a_share_of_the_responses():
+    found = actions(
+        responses=[
+            response("a", 29.0, probability=0.5),
+            response("b", 5.0, uplift=0.0625, probability=0.5),
+            response("c", 29.0, kind="call", probability=0.076),
+            response("c", 19.0, kind="mail"),
+        ],
+        offers=[offer("a", 20.0), offer("b", 20.0)],
+        likely=LIKELY,
+    )
+    # A response brings 30 before the cost of 1, a tenth of it due to the contact: 2. The uplift is due to it as a whole.
+    assert found["action"].to_dict() == dict.fromkeys("abc", "campaign")
+    assert found["detail"].to_dict() == {"a": "mail", "b": "mail", "c": "call"}
+    assert found["expected_value"].tolist() == pytest.approx([2.0, 5.0, 2.0])
+    assert found["rank"].to_dict() == {"a": 2, "b": 1, "c": 3}
+    assert found["reason"].tolist() == [
+        "50.0% likely to answer a campaign of the kind mail",
+        "a campaign of the kind mail makes an answer 6.3 points likelier",
+        "7.6% likely to answer a campaign of the kind call",
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"contact": False},
+        {"contact": None},
+        {"expected_profit": None},
+        {"uplift": 0.1, "uplift_group": "do not disturb"},
+        {"expected_profit": 9.0},  # A tenth of 10 is just the cost.
+    ],
+)
+def test_who_is_not_to_be_contacted_by_a_campaign_is_left_but_known(more):
+    assert actions(responses=[response("a", 29.0)]).loc["a", "action"] == "campaign"
+    assert actions(responses=[response("a", 29.0, **more)])["action"].to_dict() == {"a": "leave_alone"}
+
+
+def test_campaigns_come_last_where_values_are_equal():
+    found = actions(
+        responses=[response("a", 11.5, uplift=0.1), response("b", 11.5, uplift=0.1)],
+        lists=[listed("a", "p", 0.5)],
+        prices=PRICES,
+        policy=ContactPolicy(margin=0.5, take_rate=0.5, contact_cost=1.0, campaign_cost=1.0),
+    )
+    # 0.5 x 100 x 0.25 less 1 is 11.5 too.
+    assert found["expected_value"].tolist() == [11.5, 11.5]
+    assert found["action"].to_dict() == {"a": "recommendation", "b": "campaign"}
+
+
 def test_what_does_not_pay_is_left():
     found = actions(
         offers=[offer("a", 4.0), offer("z", 900.0)],  # 4 x 0.5 x 0.05 is just the cost; nobody knows if z will order
@@ -161,7 +221,14 @@ def test_nobody_known_gives_no_rows():
 
 
 def test_policies_that_make_no_sense_are_refused():
-    for wrong in ({"margin": 0}, {"take_rate": 2}, {"contact_cost": -1}, {"capacity": 0}, {"gap_days": -1}):
+    for wrong in (
+        {"margin": 0},
+        {"take_rate": 2},
+        {"contact_cost": -1},
+        {"campaign_cost": -1},
+        {"capacity": 0},
+        {"gap_days": -1},
+    ):
         with pytest.raises(ValueError, match="a contact policy needs"):
             ContactPolicy(**wrong)
 
