@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 import crm_assets.mining as mining
-from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.basket import CROSS_SELL_RULES, SEQUENTIAL_RULES
 from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCTS, TRANSACTIONS
 from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
 from crm_assets.mining.behaviour_cohorts import cohorts
@@ -50,7 +50,8 @@ from crm_assets.mining.lifecycle import (
 )
 from crm_assets.mining.look_ahead import known_by
 from crm_assets.mining.next_best_action import ContactPolicy, next_best_action, product_prices
-from crm_assets.mining.offers import OfferRules, cross_sell_offers, items_of, products_bought
+from crm_assets.mining.offer_rules import chosen_rules
+from crm_assets.mining.offers import CrossSell, OfferRules, cross_sell_offers, items_of, products_bought
 from crm_assets.mining.package_sizes import package_size_of, package_sizes
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.product_purchases import (
@@ -166,9 +167,8 @@ DERIVED: Mapping[str, Callable[[Read], ir.Table]] = {
         ).rules.assign(q_value=0.01),
         schema=CROSS_SELL_RULES.schema,
     ),
-    "offers": lambda t: cross_sell_offers(
-        t("clean_transactions"), t("clean_products"), t("cross_sell_rules"), LAST_DAY, OfferRules()
-    ),
+    "sequences": lambda t: as_sequences(t("cross_sell_rules")),
+    "offers": lambda t: offered(t, OfferRules()).offers,
     "goods": lambda t: _of_one_kind(t("clean_products")),
     "known_goods": lambda t: catalogue(t("goods"), LAST_DAY),
     "kind_lines": lambda t: kind_lines(t("clean_transactions"), t("known_goods"), LAST_DAY, 180),
@@ -235,6 +235,23 @@ def step_model(champion: str) -> StepModel:
     rates = pd.DataFrame({"ladder": [1, 2], "kind": ["premium", "bigger pack"], "rate": [0.25, 0.5]})
     weights = {name: number / 4 - 1 for number, name in enumerate(FEATURES)}
     return StepModel(champion, {"premium": 0.1, "bigger pack": 0.2}, rates, {}, weights, -0.5)
+
+
+def as_sequences(rules: ir.Table) -> ir.Table:
+    """Rules of two items as if the one came after the other, every second one more confident."""
+    pairs = rules.filter(rules.antecedent_length == 1, rules.consequent_length == 1)
+    given = {"antecedent": pairs.antecedents[0], "consequent": pairs.consequents[0], "within_days": 30}
+    counts = {"customers": pairs.antecedent_baskets, "followers": pairs.baskets}
+    surer = (pairs.baskets % 2 == 0).ifelse((pairs.confidence + 1) / 2, pairs.confidence)
+    columns = pairs.mutate(**given, **counts, confidence=surer, expected_confidence=pairs.confidence / pairs.lift)
+    return columns.select(
+        **{column.name: columns[column.name].cast(column.dtype) for column in SEQUENTIAL_RULES.columns}
+    )
+
+
+def offered(t: Read, limits: OfferRules) -> CrossSell:
+    names = "clean_transactions", "clean_products", "cross_sell_rules", "sequences"
+    return cross_sell_offers(*map(t, names), LAST_DAY, limits, hold=hold)
 
 
 def hold(table: ir.Table) -> ir.Table:
@@ -489,19 +506,10 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     ),
     products_bought: lambda t: iter([bought(t)]),
     items_of: lambda t: iter([items_of(bought(t), "category")]),
-    cross_sell_offers: lambda t: iter(
-        [
-            cross_sell_offers(
-                t("clean_transactions"),
-                t("clean_products"),
-                t("cross_sell_rules"),
-                LAST_DAY,
-                OfferRules(3, 90, repeat_days),
-                hold,
-            )
-            for repeat_days in (0, 14)
-        ]
+    chosen_rules: lambda t: iter(
+        [chosen_rules(t("cross_sell_rules"), t("sequences"), t("clean_products"), LAST_DAY, 90)]
     ),
+    cross_sell_offers: lambda t: iter([offered(t, OfferRules(3, 90, repeat_days)) for repeat_days in (0, 14)]),
     package_sizes: lambda t: iter(
         [package_sizes(t("goods").select(package_size=package_size_of(t("goods").attributes)))]
     ),

@@ -11,6 +11,7 @@ import ibis
 import numpy as np
 import pytest
 
+from crm_assets.contracts.offers import KINDS
 from crm_assets.lake.models import read_model
 from crm_assets.mining.churn import ChurnModel, feature_matrix
 from crm_assets.mining.churn_reasons import NOTHING, by_theme, theme
@@ -118,6 +119,8 @@ def test_offers_go_to_most_customers_and_none_is_of_what_was_bought_lately(wareh
     assert count > 10_000
     assert customers > 2_000
     assert longest == 5
+    kinds = dict(warehouse.execute("SELECT kind, count(*) FROM marts.cross_sell_offers GROUP BY kind").fetchall())
+    assert min(kinds[kind] for kind in KINDS) > 1_000
     bought_lately = """
         SELECT count(*) FROM marts.cross_sell_offers AS o
         JOIN clean.transactions AS l USING (customer_id) JOIN clean.products AS p USING (product_id)

@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
-from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.basket import CROSS_SELL_RULES, SEQUENTIAL_RULES
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, NEXT_BEST_ACTION, UP_SELL_LEADERBOARD, UP_SELL_OFFERS
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
@@ -34,6 +34,7 @@ from crm_assets.settings import Settings
     key=["marts", CROSS_SELL_OFFERS.name],
     ins={
         "rules": dg.AssetIn(["marts", CROSS_SELL_RULES.name]),
+        "sequences": dg.AssetIn(["marts", SEQUENTIAL_RULES.name]),
         "transactions": dg.AssetIn(["clean", "transactions"]),
         "products": dg.AssetIn(["clean", "products"]),
         "identity_members": MEMBERS,
@@ -43,23 +44,25 @@ from crm_assets.settings import Settings
 def cross_sell_offers(
     context: dg.AssetExecutionContext,
     rules: ir.Table,
+    sequences: ir.Table,
     transactions: ir.Table,
     products: ir.Table,
     identity_members: ir.Table,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
-    """What to offer to each customer by the rules of baskets, as of the newest day with an order."""
+    """What to offer to each customer by rules of purchases, as of the newest day with an order."""
     as_of = transactions.day.max().to_pyarrow().as_py()
-    if as_of is None or not rules.limit(1).count().to_pyarrow().as_py():
+    if as_of is None or not any(known.limit(1).count().to_pyarrow().as_py() for known in (rules, sequences)):
         context.log.warning("cross-sell offers: needs %s: 0 rows", "transactions" if as_of is None else "rules")
         yield dg.Output(ibis.memtable([], schema=CROSS_SELL_OFFERS.schema))
         return
     limits = OfferRules(settings.offer_count, settings.offer_history_days, settings.offer_repeat_days)
     lines = Persons.of(identity_members).rows(transactions, as_of)
     with lake.engine.holding() as hold:
-        offers = make_offers(lines, products, rules, as_of, limits, hold)
-        yield dg.Output(offers, metadata={"as of": str(as_of)})
+        found = make_offers(lines, products, rules, sequences, as_of, limits, settings.seed, hold)
+        came_true = found.came_true.to_markdown(index=False, floatfmt=".3f")
+        yield dg.Output(found.offers, metadata={"as of": str(as_of), "what came true": dg.MetadataValue.md(came_true)})
 
 
 @dg.multi_asset(

@@ -11,12 +11,13 @@ from crm_assets.contracts.basket import LEVELS
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.model import Column, Table
 
-KINDS = ("missing item", "rule")
-"""Whether the customer holds all but one of a frequent combination, or one item that another often comes with."""
+MISSING_ITEM, RULE, NEXT_PURCHASE = "missing item", "rule", "next purchase"
+KINDS = (MISSING_ITEM, RULE, NEXT_PURCHASE)
+"""Whether the customer holds all but one of a frequent combination, or one item that another often comes with or follows."""
 
 CROSS_SELL_OFFERS = Table(
     name="cross_sell_offers",
-    description="What to offer to each customer by the rules of baskets, the most worth first, each with its reason.",
+    description="What to offer to each customer by rules of purchases, the most worth first, each with its reason.",
     key=("as_of", "customer_id", "rank"),
     columns=(
         Column("as_of", "date", "Newest day with an order, the last day seen.", required=True),
@@ -26,16 +27,24 @@ CROSS_SELL_OFFERS = Table(
         Column("item", "string", "What to offer: not bought within the repeat window.", required=True),
         Column("kind", "string", "Which kind of rule speaks for it.", required=True, allowed=KINDS),
         Column("antecedents", "array<string>", "Items of the rule, all bought within the history.", required=True),
-        Column("confidence", "float64", "Share of baskets with the antecedents that have the item.", True, 0, 1),
-        Column("lift", "float64", "Confidence over the item's own support; above 1.", required=True, minimum=0),
-        Column("holdout_lift", "float64", "Lift in later baskets; null where none were held out.", minimum=0),
+        Column(
+            "confidence",
+            "float64",
+            "Share of baskets with the antecedents that have the item; of a next purchase, of customers who buy it soon.",
+            True,
+            0,
+            1,
+        ),
+        Column("lift", "float64", "Confidence over what chance gives; above 1.", required=True, minimum=0),
+        Column("holdout_lift", "float64", "Lift in later days; null where none were held out.", minimum=0),
         Column(
             "expected_value",
             "float64",
-            "Sales of the item in a basket with the antecedents, above those by chance, workspace currency.",
+            "Sales of the item within 30 days if the customer orders, above those to all who lack it, workspace currency.",
             required=True,
             minimum=0,
         ),
+        Column("expected_sales", "float64", "The same with what all who lack it spend.", required=True, minimum=0),
         Column("reason", "string", "Why, in a few words for people.", required=True),
     ),
     notes="Length of the lists, history and repeat window are settings.",

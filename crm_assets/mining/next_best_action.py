@@ -97,7 +97,7 @@ def next_best_action(
     """The action that is worth most for each customer, within the caps of contacts.
 
     Retention is worth what the queue says. An offer is worth margin times take rate times what it sells, less the cost
-    of a contact: for a cross-sell offer its sales above chance times the probability of an order within 30 days, for an
+    of a contact: for a cross-sell offer its expected sales times the probability of an order within 30 days, for an
     up-sell offer what the step is expected to bring more, for a recommendation of something new its probability times its
     price. A contact of a campaign that response scores advise is worth their profit where held-out customers told what a
     contact adds; where nobody was held out, take rate times what the response brings, less the cost.
@@ -194,7 +194,7 @@ def _retention(queue: ir.Table) -> ir.Table:
 def _cross_sell(offers: ir.Table, predictions: ir.Table, policy: ContactPolicy) -> ir.Table:
     """Each customer's first offer."""
     first = offers.filter(offers["rank"] == 1).join(predictions.select("customer_id", "p_order_30d"), "customer_id")
-    sales = first.expected_value * first.p_order_30d
+    sales = first.expected_sales * first.p_order_30d
     return first.select(
         "customer_id",
         action=ibis.literal("cross_sell"),

@@ -9,7 +9,8 @@ import ibis
 import pandas as pd
 import pytest
 
-from crm_assets.assets.offers import next_best_action, up_sell_offers
+from crm_assets.assets.offers import cross_sell_offers, next_best_action, up_sell_offers
+from crm_assets.contracts.basket import CROSS_SELL_RULES, SEQUENTIAL_RULES
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS, UP_SELL_LEADERBOARD, UP_SELL_OFFERS
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS
 from crm_assets.contracts.recommendations import RECOMMENDATIONS
@@ -85,6 +86,36 @@ def test_up_sell_offers_are_of_persons_as_of_the_newest_day(lake, is_sold):
     # Of the one customer on a step nobody moved, 0.5 of 2 as a rule; the ladder has one more such case to 20 as a rule.
     expected = [[pd.Timestamp(newest), "ann", "p1", "p2", pytest.approx(20 * 0.25 / 21)]] if is_sold else []
     assert said.to_numpy().tolist() == expected
+
+
+@pytest.mark.parametrize("is_sold", [True, False])
+def test_what_follows_is_offered_where_no_basket_makes_a_rule(lake, is_sold):
+    """The second record of Ann bought tea, the first one bread; Bob bought both."""
+    newest, since = date(2024, 6, 30), date(1990, 1, 1)
+    bought = [("ann2", "p1", 3), ("ann", "p3", 3), ("bob", "p1", 0), ("bob", "p2", 0)]
+    lines = [
+        {"customer_id": who, "product_id": what, "day": newest - timedelta(days=ago), "quantity": 1, "amount": 10}
+        for who, what, ago in bought
+    ]
+    goods = [
+        {"product_id": f"p{n}", "category": kind, "valid_from": since}
+        for n, kind in enumerate(("tea", "honey", "bread"), 1)
+    ]
+    sequence = {"level": "category", "antecedent": "tea", "consequent": "honey", "within_days": 30, "confidence": 0.4}
+    outputs = cross_sell_offers(
+        dg.build_asset_context(),
+        rules=table([], CROSS_SELL_RULES),
+        sequences=table([sequence | {"lift": 2.0, "q_value": 0.01, "expected_value": 2.0}], SEQUENTIAL_RULES),
+        transactions=clean(lake, "transactions", lines if is_sold else []),
+        products=clean(lake, "products", goods),
+        identity_members=members("ann2", "ann"),
+        lake=lake,
+        settings=Settings(home=lake.root),
+    )
+    found = next(outputs).value.to_pandas()
+    assert list(found) == list(CROSS_SELL_OFFERS.by_name)
+    said = found[["as_of", "customer_id", "item", "kind", "expected_value"]].to_numpy().tolist()
+    assert said == ([[pd.Timestamp(newest), "ann", "honey", "next purchase", 2.0]] if is_sold else [])
 
 
 @pytest.mark.parametrize("valued", [True, False])

@@ -36,7 +36,7 @@ def kept(customer, profit, is_holdout=False):
 
 
 def offer(customer, value, rank=1):
-    return {"customer_id": customer, "rank": rank, "item": f"item {rank}", "expected_value": value, "reason": "goes"}
+    return {"customer_id": customer, "rank": rank, "item": f"item {rank}", "expected_sales": value, "reason": "goes"}
 
 
 def step(customer, value, rank=1):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_assets.contracts.basket import CROSS_SELL_RULES
+from crm_assets.contracts.basket import CROSS_SELL_RULES, SEQUENTIAL_RULES
 from crm_assets.contracts.canonical import PRODUCTS, TRANSACTIONS
 from crm_assets.contracts.offers import CROSS_SELL_OFFERS
 from crm_assets.mining.offers import OfferRules, cross_sell_offers
@@ -73,8 +73,35 @@ def rules_of(*rules):
     return table(rules, dict(CROSS_SELL_RULES.schema.items()))
 
 
-def offers(bought, rules, limits=FEW):
-    found = cross_sell_offers(lines_of(bought), PRODUCT_TABLE, rules_of(*rules), AS_OF, limits)
+def sequence(antecedent, consequent, confidence=0.3, lift=2.0, **more):
+    filled = {
+        "level": "category",
+        "antecedent": antecedent,
+        "consequent": consequent,
+        "within_days": 30,
+        "confidence": confidence,
+        "expected_confidence": confidence / lift,
+        "lift": lift,
+        "q_value": 0.001,
+        "holdout_lift": 1.5,
+        "expected_value": 10 * (confidence - confidence / lift),
+    }
+    return filled | more
+
+
+def made(bought, rules, sequences=(), limits=FEW):
+    return cross_sell_offers(
+        lines_of(bought),
+        PRODUCT_TABLE,
+        rules_of(*rules),
+        table(list(sequences), dict(SEQUENTIAL_RULES.schema.items())),
+        AS_OF,
+        limits,
+    )
+
+
+def offers(bought, rules, sequences=(), limits=FEW):
+    found = made(bought, rules, sequences, limits).offers
     assert found.schema() == CROSS_SELL_OFFERS.schema
     return found.to_pandas()
 
@@ -143,6 +170,93 @@ def test_nothing_gives_no_offers():
     assert offers([("a", "b", 3)], []).empty
 
 
+def test_who_lacks_what_others_buy_next_is_offered_it():
+    found = offers([("a", "b", 3), ("a", "m", 3), *OTHERS], [], [sequence("bread", "酒"), sequence("bread", "milk")])
+    # 30% buy it within 30 days, 15% of others: 0.15 more of 10 each.
+    assert of("a", found) == [[1, "酒", "next purchase", pytest.approx(1.5)]]
+    assert found["antecedents"].map(list).tolist() == [["bread"]]
+    assert found["reason"].tolist() == [
+        "bought bread in the last 30 days, but not 酒: "
+        "30% of those who did buy it within 30 days, 2.0 times as many as of others who buy as much"
+    ]
+
+
+def test_the_more_confident_of_a_sequence_and_a_rule_of_baskets_speaks_for_an_item():
+    rules, sequences = [rule(["bread"], "酒", 0.4), rule(["bread"], "milk", 0.2)], [sequence("bread", "酒", 0.3)]
+    found = offers([("a", "b", 3), *OTHERS], rules, [*sequences, sequence("bread", "milk", 0.3)])
+    assert of("a", found) == [[1, "酒", "rule", pytest.approx(2.0)], [2, "milk", "next purchase", pytest.approx(1.5)]]
+
+
+@pytest.mark.parametrize("fault", [{"q_value": 0.06}, {"lift": 1.0}, {"holdout_lift": 0.9}, {"expected_value": 0.0}])
+def test_sequences_that_do_not_hold_offer_nothing(fault):
+    assert len(offers([("a", "b", 3), *OTHERS], [], [sequence("bread", "酒", holdout_lift=None)])) == 1
+    assert offers([("a", "b", 3), *OTHERS], [], [sequence("bread", "酒") | fault]).empty
+
+
+def test_of_each_item_the_five_most_confident_sequences_are_tried():
+    kinds = [f"kind {number}" for number in range(6)]
+    goods = [{"product_id": kind, "category": kind, "valid_from": date(1900, 1, 1)} for kind in (*kinds, "酒")]
+    sequences = [sequence(kind, "酒", (90 - number) / 100) for number, kind in enumerate(kinds)]
+    found = cross_sell_offers(
+        lines_of([(kind, [kind], 3) for kind in kinds]),
+        table(goods, VERSIONS),
+        rules_of(),
+        table(sequences, dict(SEQUENTIAL_RULES.schema.items())),
+        AS_OF,
+        FEW,
+    ).offers.to_pandas()
+    assert found["customer_id"].tolist() == kinds[:5]
+
+
+def measured(bread, bought_by, **more):
+    """Customers of whom so many bought bread before the newest days, and so many of these wine in them, for 10 each.
+
+    As many others buy only milk before. All order in the newest days, when customer n meets every rule.
+    """
+    names = [f"c{number}" for number in range(bread)]
+    before = [(who, "b", 40) for who in names] + [(f"other {who}", "m", 40) for who in names]
+    after = [(who, "c", 10) for who, _product, _ago in before]
+    return made([*before, *after, *((who, "酒", 9) for who in names[:bought_by]), ("n", "bc", 2)], **more)
+
+
+@pytest.mark.parametrize(
+    ("bread", "bought_by", "share", "sales_share"),
+    [
+        # Promised are 100 times 4 of 6; spent are 200, and 100 by any half of the 200 customers.
+        (100, 20, 0.25, 1 / 3),
+        (99, 20, 1.0, 1.0),  # Too few to tell.
+        (100, 0, 0.01, 0.01),
+    ],
+)
+def test_values_are_what_came_true_of_promises_in_the_newest_days(bread, bought_by, share, sales_share):
+    found = measured(bread, bought_by, rules=[rule(["bread"], "酒", lift=3.0)])
+    assert found.came_true.to_dict("records") == [
+        {"kind": "rule", "customers": bread, "offers": bread}
+        | {"promised": pytest.approx(bread * 4.0), "more": pytest.approx(bought_by * 5.0)}
+        | {"share": pytest.approx(share), "sales_promised": pytest.approx(bread * 6.0)}
+        | {"sales": pytest.approx(bought_by * 10.0), "sales_share": pytest.approx(sales_share)}
+    ]
+    offered = found.offers.to_pandas()
+    assert of("n", offered) == [[1, "酒", "rule", pytest.approx(4.0 * share)]]
+    assert offered["expected_sales"].tolist() == [pytest.approx(6.0 * sales_share)]
+
+
+def test_what_came_true_of_all_kinds_stands_in_for_a_kind_that_few_met():
+    found = measured(100, 20, rules=[rule(["bread"], "酒")], sequences=[sequence("cheese", "milk", 0.8)])
+    assert found.came_true[["kind", "customers", "share"]].to_numpy().tolist() == [
+        ["next purchase", 0, pytest.approx(1 / 3)],
+        ["rule", 100, pytest.approx(1 / 3)],
+    ]
+    # 0.4 more of 10 each is 4, a third of which comes true.
+    assert of("n", found.offers.to_pandas())[0] == [1, "milk", "next purchase", pytest.approx(4 / 3)]
+
+
+def test_who_did_not_order_in_the_newest_days_tells_nothing_of_promises():
+    gone = [(f"c{number}", "b", 40) for number in range(100)]
+    found = made([*gone, *OTHERS], [rule(["bread"], "酒")])
+    assert found.came_true[["customers", "share"]].to_numpy().tolist() == [[0, 1.0]]
+
+
 def test_rules_of_products_speak_of_their_names():
     found = offers([("a", "b", 3), ("a", "c", 3)], [rule("bc", "酒", level="product")])
     assert found[["level", "item"]].to_numpy().tolist() == [["product", "酒"]]
@@ -169,7 +283,7 @@ def test_each_offer_rests_on_what_was_bought_and_is_of_what_was_not(bought, draw
     rules = {(items - {item}, item): confidence / 100 for items, item, confidence in drawn if items - {item}}
     known = [rule(items, item, confidence) for (items, item), confidence in rules.items()]
     limits = OfferRules(count, history_days=30, repeat_days=45)
-    found = offers(bought, known, limits)
+    found = offers(bought, known, limits=limits)
     name = {kind[0]: kind for kind in KINDS}
     for row in found.itertuples():
         mine = [(name[product], ago) for customer, product, ago in bought if customer == row.customer_id]
