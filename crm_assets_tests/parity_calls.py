@@ -80,7 +80,7 @@ from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
-from crm_assets.mining.sales_series import sales_by_day
+from crm_assets.mining.sales_series import dated_campaigns, sales_by_day
 from crm_assets.mining.samples import about, as_floats, bounded, drawn_by_day, sample_customers
 from crm_assets.mining.segment_profiles import described_customers, levels_by_segments, sums_by_segments
 from crm_assets.mining.segment_rules import Condition, Rule, SegmentRules, rule_ids
@@ -381,6 +381,14 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
         [
             sales_by_day(t("clean_transactions"), t("clean_products"), t("clean_customers"), day)
             for day in MONTH_ENDS[1:3]
+        ]
+    ),
+    dated_campaigns: lambda t: iter(
+        [
+            dated_campaigns(
+                t("clean_campaigns").mutate(first_day=ibis._.start_at.date(), last_day=ibis._.end_at.date()),
+                t("validated_campaigns"),
+            )
         ]
     ),
     newest_categories: lambda t: iter([newest_categories(t("clean_products"))]),

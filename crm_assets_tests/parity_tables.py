@@ -77,6 +77,7 @@ class Tables:
             "responses": self._responses(),
             "clean_subscriptions": _table(layers.clean(SUBSCRIPTIONS), self._subscriptions()),
             "validated_subscriptions": self._delivered(SUBSCRIPTIONS, self._subscriptions()),
+            "validated_campaigns": self._delivered(CAMPAIGNS, self._campaigns()),
             "clusters": pa.table({"customer_id": ["c1", "c3", "nobody"], "cluster_name": ["a", "b", "c"]}),
             "full": pa.table({"_source": ["crm"], "_export_date": pa.array([EXPORTS[1]])}),
         }
@@ -156,8 +157,10 @@ class Tables:
         """One campaign changed its kind, another is not on file."""
         early, later = date(1990, 1, 1), date(2024, 3, 1)
         kinds = [("mail", early, later), ("e-mail 邮件", later, None)]
+        lasts = {"start_at": datetime(2024, 1, 31, 20), "end_at": datetime(2024, 4, 1, 15, 30)}
         return [
-            {"campaign_id": "m0", "kind": kind, "valid_from": since, "valid_to": until} for kind, since, until in kinds
+            {"campaign_id": "m0", "kind": kind, **lasts, "valid_from": since, "valid_to": until}
+            for kind, since, until in kinds
         ]
 
     def _interactions(self) -> list[dict[str, Any]]:

@@ -5,19 +5,26 @@ Belongs here: reading, calling, returning. Not here: series (`mining/sales_serie
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.assets.clean import every_delivery
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.contracts.behaviour import TOTAL
+from crm_assets.contracts.canonical import CAMPAIGNS
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.forecast import MONTH, REVENUE, SALES_FORECAST, WEEK
+from crm_assets.lake.functions import local_day
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.sales_series import sales_by_day
+from crm_assets.mining.sales_series import dated_campaigns, sales_by_day
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, month_of, months
 from crm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODEL = "forecaster"
 
@@ -27,6 +34,8 @@ def _inputs(mapping: dg.PartitionMapping) -> dict[str, dg.AssetIn]:
         "transactions": dg.AssetIn(["clean", "transactions"], partition_mapping=mapping),
         "products": dg.AssetIn(["clean", "products"]),
         "customers": dg.AssetIn(["clean", "customers"]),
+        "campaigns": dg.AssetIn(["clean", CAMPAIGNS.name]),
+        "told_campaigns": every_delivery(CAMPAIGNS),
     }
 
 
@@ -49,6 +58,8 @@ def forecaster_model(
     transactions: ir.Table,
     products: ir.Table,
     customers: ir.Table,
+    campaigns: ir.Table,
+    told_campaigns: ir.Table,
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[object]]:
     """The champion of each series of a month, beside repeating the last period."""
@@ -57,11 +68,12 @@ def forecaster_model(
     from crm_assets.mining.forecast import choose_forecasters
 
     models, boards = {}, []
+    dated = _dated(campaigns, told_campaigns, settings)
     for month in run_days(context):
         sales = sales_by_day(transactions, products, customers, month - timedelta(days=1)).to_pandas()
         first_day = sales["day"].min().date() if len(sales) else month
         model, board, message = choose_forecasters(
-            sales, first_day, month, _horizons(settings), settings.forecast_parts, settings.seed
+            sales, first_day, month, _horizons(settings), settings.forecast_parts, settings.seed, dated
         )
         context.log.info("forecaster for %s: %s", month, message)
         card = model.card if model else {"model": MODEL, "needs": message}
@@ -84,6 +96,8 @@ def sales_forecast(
     transactions: ir.Table,
     products: ir.Table,
     customers: ir.Table,
+    campaigns: ir.Table,
+    told_campaigns: ir.Table,
     models: dict[str, StoredModel],
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
@@ -95,6 +109,7 @@ def sales_forecast(
     from crm_assets.mining.sales_series import whole_periods
 
     found = []
+    dated = _dated(campaigns, told_campaigns, settings)
     for as_of in run_days(context):
         stored = models.get(month_of(as_of).isoformat(), StoredModel(None, {"needs": f"needs one of {as_of:%Y-%m}"}))
         if stored.document is None:
@@ -103,7 +118,7 @@ def sales_forecast(
         model = ForecastModel.from_document(stored.document)
         sales = sales_by_day(transactions, products, customers, as_of).to_pandas()
         first_day = sales["day"].min().date()
-        found.append(forecast_sales(model, sales, first_day, as_of, _horizons(settings)))
+        found.append(forecast_sales(model, sales, first_day, as_of, _horizons(settings), dated))
         key = REVENUE, WEEK, TOTAL, "all"
         past = whole_periods(sales, {TOTAL: ["all"]}, first_day, as_of).get(key)
         ahead = found[-1][found[-1]["series"] == series_name(key)]
@@ -111,6 +126,15 @@ def sales_forecast(
             drawn = behaviour_plots.sales_to_come(past, ahead)
             context.add_output_metadata({"weekly revenue": dg.MetadataValue.md(drawn)})
     return ibis.memtable(pd.concat(found) if found else [], schema=SALES_FORECAST.schema)
+
+
+def _dated(campaigns: ir.Table, told_campaigns: ir.Table, settings: Settings) -> "pd.DataFrame":
+    """When campaigns run, in the workspace's time zone, and since when that is known."""
+    days = {
+        name: local_day(campaigns[moment], settings.timezone)
+        for name, moment in (("first_day", "start_at"), ("last_day", "end_at"))
+    }
+    return dated_campaigns(campaigns.mutate(**days), told_campaigns).to_pandas()
 
 
 def _horizons(settings: Settings) -> dict[str, int]:

@@ -1,6 +1,7 @@
-"""Forecasts of sales: candidates, the champion of each series by rolling origins, and forecasts that add up.
+"""Forecasts of sales: the champion of each series by rolling origins, and forecasts that add up.
 
-Belongs here: everything between series and forecasts. Not here: the series (`sales_series.py`).
+Belongs here: choosing, reconciling, intervals. Not here: the ways to forecast a series (`forecast_methods.py`), the
+series (`sales_series.py`).
 
 Errors are those of forecasts from earlier origins, each knowing earlier periods only, scaled by the mean error of
 repeating the last period, or the same one of last year once there are two years (MASE; Hyndman and Koehler, Another look
@@ -19,34 +20,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crm_assets.contracts.behaviour import TOTAL
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.forecast import MONTH, SALES_FORECAST, WEEK
+from crm_assets.mining.forecast_methods import NAIVE, SEASONAL_NAIVE, SEASONS, Floats, candidates, forecast_by, naive_of
 from crm_assets.mining.sales_series import Key, largest_parts, later_periods, whole_periods
 
-NAIVE, SEASONAL_NAIVE = "naive", "seasonal_naive"
-MEAN, ETS, THETA, ARIMA = "mean", "ets", "theta", "arima"
-MONTH_DAYS = "ets_month_days"
-"""Exponential smoothing of what is left beside an effect of the first days of the month, when many are paid."""
-
-SEASONS = {WEEK: 52, MONTH: 12}
 LEAST = {WEEK: 26, MONTH: 6}
 """Fewest periods that a forecast from an earlier origin must know."""
-
-ENOUGH = 10
-"""Periods without which nothing is estimated but a mean."""
 
 MOST_ORIGINS = 6
 ENOUGH_ORIGINS = 3
 """Origins from which the reach of errors can be told."""
 
 COVERAGE = 0.8
-FIRST_DAYS = 10
 RESAMPLES = 1_000
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,12 +45,14 @@ class SeriesModel:
     Attributes:
         method: The champion.
         mase: Its mean absolute scaled error over the origins; None where there were too few.
-        width: How far the interval reaches to either side, in the unit of the series.
+        width: How far the interval of the first period to come reaches to either side, in the unit of the series.
+        growth: How much further that of each later one does.
     """
 
     method: str
     mase: float | None
     width: float
+    growth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,48 +88,14 @@ def series_name(key: Key) -> str:
     return f"{measure} by {grain}: {TOTAL if dimension == TOTAL else f'{dimension} {value}'}"
 
 
-def naive_of(grain: str, known: int) -> str:
-    """The naive forecast of a series with so many periods."""
-    return SEASONAL_NAIVE if known >= 2 * SEASONS[grain] else NAIVE
-
-
-def candidates(grain: str, dimension: str, known: int) -> list[str]:
-    """Ways to forecast a series with so many periods, the naive one first; the slow ones for totals only."""
-    found = [naive_of(grain, known), MEAN]
-    if known < ENOUGH:
-        return found
-    found += [ETS, *([MONTH_DAYS] if grain == WEEK else [])]
-    return [*found, THETA, ARIMA] if dimension == TOTAL else found
-
-
-def forecast_by(method: str, known: pd.Series, count: int, grain: str) -> Floats:
-    """The next periods of a series by one method.
-
-    Args:
-        method: One of `candidates`.
-        known: The series, by first day of its periods, at least one.
-        count: How many periods.
-        grain: Their length.
-    """
-    values = known.to_numpy(np.float64)
-    if method == SEASONAL_NAIVE:
-        return np.resize(values[-SEASONS[grain] :], count)
-    if method == NAIVE:
-        return np.repeat(values[-1], count)
-    if method == MEAN or len(values) < ENOUGH or np.ptp(values) == 0:
-        return np.repeat(values.mean(), count)
-    if method == MONTH_DAYS:
-        later = later_periods(grain, known.index[-1], count)
-        own, ahead = _first_days(pd.DatetimeIndex(known.index)), _first_days(later)
-        moved = own - own.mean()
-        slope = float(moved @ (values - values.mean()) / (moved @ moved)) if moved.any() else 0.0
-        return _library(ETS, values - slope * own, count, 1) + slope * ahead
-    season = SEASONS[grain] if len(values) >= 2 * SEASONS[grain] else 1
-    return _library(method, values, count, season)
-
-
 def choose_forecasters(
-    days: pd.DataFrame, first_day: date, month_start: date, horizons: Mapping[str, int], most_parts: int, seed: int
+    days: pd.DataFrame,
+    first_day: date,
+    month_start: date,
+    horizons: Mapping[str, int],
+    most_parts: int,
+    seed: int,
+    campaigns: pd.DataFrame | None = None,
 ) -> tuple[ForecastModel | None, pd.DataFrame, str]:
     """The champion of each series, from sales before a month.
 
@@ -149,6 +106,7 @@ def choose_forecasters(
         horizons: Periods ahead, by grain.
         most_parts: Most parts of a dimension with a series of their own.
         seed: Of the bootstrap.
+        campaigns: As `dated_campaigns` gives them; each origin sees those that were known by then.
 
     Returns:
         The model, None without a whole period; the leaderboard of the totals, in the columns of `MODEL_LEADERBOARD`; and
@@ -165,8 +123,9 @@ def choose_forecasters(
             continue
         _, grain, dimension, _ = key
         # What an earlier origin knows is what candidates must do with.
-        names = candidates(grain, dimension, max(1, len(known) - horizons[grain]))
-        trial = _trial(known, grain, [naive_of(grain, len(known)), *names[1:]], horizons[grain])
+        least = max(1, len(known) - horizons[grain])
+        names = candidates(grain, dimension, least, campaigns is not None and not campaigns.empty)
+        trial = _trial(known, grain, [naive_of(grain, len(known)), *names[1:]], horizons[grain], campaigns)
         found[series_name(key)] = trial.champion
         held += trial.covered
         if dimension == TOTAL:
@@ -185,17 +144,23 @@ def choose_forecasters(
         "choice": message,
         "known": f"{first_day} to {last}",
         "totals": totals,
-        "interval": f"{COVERAGE:.0%}, as far as errors reached after the worst earlier origin",
+        "interval": f"{COVERAGE:.0%}, as far as errors reached after the worst earlier origin, wider as they grew",
         "interval held": None if not held else round(float(np.mean(held)), 3),
         "horizons": dict(horizons),
-        "limits": "no campaign, price or holiday to come is known; of one year of data no season can be told",
+        "limits": "no price or holiday to come is known, nor a campaign that was not delivered and has not begun; of one "
+        "year of data no season can be told",
         "versions": {"statsforecast": version("statsforecast")},
     }
     return ForecastModel(f"sales_forecast-{month_start}", parts, found, card), leaderboard, message
 
 
 def forecast_sales(
-    model: ForecastModel, days: pd.DataFrame, first_day: date, as_of: date, horizons: Mapping[str, int]
+    model: ForecastModel,
+    days: pd.DataFrame,
+    first_day: date,
+    as_of: date,
+    horizons: Mapping[str, int],
+    campaigns: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The periods to come of every series, so that the parts of a dimension add up to the total.
 
@@ -205,6 +170,7 @@ def forecast_sales(
         first_day: First day of the data.
         as_of: Last day seen.
         horizons: Periods ahead, by grain.
+        campaigns: As `dated_campaigns` gives them.
 
     Returns:
         Rows of `contracts.forecast.SALES_FORECAST`, by its key.
@@ -214,15 +180,17 @@ def forecast_sales(
     expected = {}
     for key, known in series.items():
         chosen = model.series.get(series_name(key), _UNKNOWN)
-        raw = forecast_by(chosen.method, known, horizons[key[1]], key[1])
+        raw = forecast_by(chosen.method, known, horizons[key[1]], key[1], campaigns)
         expected[key] = np.maximum(raw, 0.0), chosen
     rows = []
     for key, (own, chosen) in expected.items():
         measure, grain, dimension, value = key
         reconciled = _reconciled(key, expected, series)
         width = _width(chosen, series[key])
-        for period, middle in zip(later_periods(grain, series[key].index[-1], len(own)), reconciled, strict=True):
-            low, high = max(0.0, middle - width), middle + width
+        later = later_periods(grain, series[key].index[-1], len(own))
+        reaches = width + chosen.growth * np.arange(len(own))
+        for period, middle, reach in zip(later, reconciled, reaches, strict=True):
+            low, high = max(0.0, middle - reach), middle + reach
             place = measure, grain, dimension, value
             how = chosen.method, chosen.mase, model.model_id
             rows.append((as_of, series_name(key), period.date(), middle, low, high, *place, *how))
@@ -279,7 +247,9 @@ class _Trial:
         return rows
 
 
-def _trial(known: pd.Series, grain: str, names: list[str], horizon: int) -> _Trial:
+def _trial(
+    known: pd.Series, grain: str, names: list[str], horizon: int, campaigns: pd.DataFrame | None = None
+) -> _Trial:
     """Forecast from earlier origins and compare; naive stays where nothing is better on average."""
     step = max(1, horizon // MOST_ORIGINS)
     origins = list(range(len(known) - horizon, LEAST[grain] - 1, -step))[:MOST_ORIGINS]
@@ -287,7 +257,7 @@ def _trial(known: pd.Series, grain: str, names: list[str], horizon: int) -> _Tri
         origins = [LEAST[grain]]
     if not origins:
         return _Trial(SeriesModel(names[0], None, float("nan")), {}, [])
-    errors = {name: [_errors(name, known, origin, horizon, grain) for origin in origins] for name in names}
+    errors = {name: [_errors(name, known, origin, horizon, grain, campaigns) for origin in origins] for name in names}
     lag = SEASONS[grain] if names[0] == SEASONAL_NAIVE else 1
     scales = np.array([_scale(known.to_numpy(np.float64)[:origin], lag) for origin in origins])
     mase = {name: np.array([np.abs(own).mean() for own in found]) / scales for name, found in errors.items()}
@@ -297,20 +267,35 @@ def _trial(known: pd.Series, grain: str, names: list[str], horizon: int) -> _Tri
     usual = _usual_spread(known)
     # Whether an interval from the other origins holds what happened after one.
     covered = [
-        float(np.mean(own <= _reach(rest, usual)))
+        float(np.mean(own <= width + growth * np.arange(len(own))))
         for number, own in enumerate(absolute)
         if (rest := [other for place, other in enumerate(absolute) if place != number])
+        for width, growth in [_reach(rest, usual)]
     ]
-    return _Trial(SeriesModel(champion, float(mase[champion].mean()), _reach(absolute, usual)), mase, covered)
+    return _Trial(SeriesModel(champion, float(mase[champion].mean()), *_reach(absolute, usual)), mase, covered)
 
 
-def _reach(errors: list[Floats], usual: float) -> float:
+def _reach(errors: list[Floats], usual: float) -> tuple[float, float]:
     """How far four of five errors reached after the worst origin: origins are few and near, so their mean flatters.
 
-    Not less than the usual spread where there are fewer than `ENOUGH_ORIGINS`.
+    Returns:
+        The reach of the first period, and what each later one adds: in proportion to a line through the mean errors of
+        each distance, which does not fall. With fewer than `ENOUGH_ORIGINS` the reach is the same for all, and not less
+        than the usual spread.
     """
-    worst = max(float(np.quantile(own, COVERAGE)) for own in errors)
-    return worst if len(errors) >= ENOUGH_ORIGINS else max(worst, usual)
+    if len(errors) < ENOUGH_ORIGINS:
+        return max(*(float(np.quantile(own, COVERAGE)) for own in errors), usual), 0.0
+    steps = np.arange(max(map(len, errors)))
+    by_step = [np.mean([own[step] for own in errors if len(own) > step]) for step in steps]
+    level = float(np.mean(by_step))
+    slope = max(0.0, float(np.polyfit(steps, by_step, 1)[0])) if len(steps) > 1 else 0.0
+    # The first period is never surer than half of the mean of all.
+    slope = min(slope, level / 2 / max(steps.mean(), 1.0))
+    line = level + slope * (steps - steps.mean())
+    if level == 0:
+        return 0.0, 0.0
+    worst = max(float(np.quantile(own / line[: len(own)], COVERAGE)) for own in errors)
+    return worst * float(line[0]), worst * slope
 
 
 def _usual_spread(known: pd.Series) -> float:
@@ -318,25 +303,14 @@ def _usual_spread(known: pd.Series) -> float:
     return float((known - known.mean()).abs().quantile(COVERAGE))
 
 
-def _errors(name: str, known: pd.Series, origin: int, horizon: int, grain: str) -> Floats:
+def _errors(
+    name: str, known: pd.Series, origin: int, horizon: int, grain: str, campaigns: pd.DataFrame | None
+) -> Floats:
     actual = known.iloc[origin : origin + horizon].to_numpy(np.float64)
-    return np.maximum(forecast_by(name, known.iloc[:origin], len(actual), grain), 0.0) - actual
+    return np.maximum(forecast_by(name, known.iloc[:origin], len(actual), grain, campaigns), 0.0) - actual
 
 
 def _scale(values: Floats, lag: int) -> float:
     """Mean error of the naive forecast within what is known; 1 where it has none."""
     steps = np.abs(values[lag:] - values[:-lag])
     return float(steps.mean()) or 1.0 if len(steps) else 1.0
-
-
-def _first_days(starts: pd.DatetimeIndex) -> Floats:
-    """How many of the days of each week are among the first of their month."""
-    days = [[(start + pd.Timedelta(days=number)).day <= FIRST_DAYS for number in range(7)] for start in starts]
-    return np.array(days, dtype=np.float64).sum(axis=1)
-
-
-def _library(method: str, values: Floats, count: int, season: int) -> Floats:
-    from statsforecast.models import AutoARIMA, AutoETS, AutoTheta
-
-    model = {ETS: AutoETS, THETA: AutoTheta, ARIMA: AutoARIMA}[method](season_length=season)
-    return np.asarray(model.forecast(values, h=count)["mean"], np.float64)

@@ -9,10 +9,13 @@ from datetime import date, timedelta
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crm_assets.contracts.behaviour import ALL, CATEGORY, CHANNEL, REGION, TOTAL, UNKNOWN
 from crm_assets.contracts.forecast import MONTH, ORDERS, REVENUE, WEEK
+from crm_assets.contracts.layers import EXPORT_DATE, VALID_FROM, VALID_TO
 from crm_assets.contracts.model import MONEY
 from crm_assets.mining.as_of_days import union
 from crm_assets.mining.cleaning import valid_on
@@ -113,6 +116,49 @@ def whole_periods(
                 for value, row in sums.fillna(0.0).iterrows():
                     found[measure, grain, dimension, str(value)] = row.astype("float64")
     return found
+
+
+def dated_campaigns(campaigns: ir.Table, delivered: ir.Table) -> ir.Table:
+    """Versions of campaigns that have a start and an end, with the day of the first export that told of each.
+
+    Args:
+        campaigns: Campaign versions, with the days they start and end on as first_day and last_day.
+        delivered: Validated rows of campaigns, of all exports.
+
+    Returns:
+        campaign_id, first_day, last_day, valid_from, valid_to, told; in order of campaign and version.
+    """
+    told = delivered.group_by("campaign_id").agg(told=delivered[EXPORT_DATE.name].min())
+    known = campaigns.filter(campaigns.first_day.notnull(), campaigns.last_day.notnull())
+    columns = ("campaign_id", "first_day", "last_day", VALID_FROM.name, VALID_TO.name, "told")
+    return known.left_join(told, "campaign_id").select(columns).order_by("campaign_id", VALID_FROM.name)
+
+
+def campaigns_running(
+    campaigns: pd.DataFrame, starts: pd.DatetimeIndex, grain: str, last_day: date
+) -> NDArray[np.float64]:
+    """How many campaigns run on the mean day of each period, as far as it is known by a day.
+
+    Args:
+        campaigns: As `dated_campaigns` gives them.
+        starts: First days of the periods.
+        grain: Their length.
+        last_day: Last day seen. A campaign is known from the day it begins, and one that is planned from the day of the
+            export that told of it.
+    """
+    seen = pd.Timestamp(last_day)
+    dates = {
+        name: pd.to_datetime(campaigns[name]) for name in ("valid_from", "valid_to", "told", "first_day", "last_day")
+    }
+    newest = (dates["valid_from"] <= seen) & (dates["valid_to"].isna() | (dates["valid_to"] > seen))
+    known = newest & ((dates["told"] <= seen) | (dates["first_day"] <= seen))
+    first, last = (dates[name][known].to_numpy().astype("datetime64[D]") for name in ("first_day", "last_day"))
+    periods = starts.to_period(_FREQUENCY[grain])
+    opens, closes = (
+        moments.to_numpy().astype("datetime64[D]")[:, None] for moments in (periods.start_time, periods.end_time)
+    )
+    shared = (np.minimum(closes, last) - np.maximum(opens, first)).astype(np.int64) + 1
+    return np.asarray(np.maximum(shared, 0).sum(axis=1) / ((closes - opens).astype(np.int64)[:, 0] + 1))
 
 
 def later_periods(grain: str, after: pd.Timestamp, count: int) -> pd.DatetimeIndex:

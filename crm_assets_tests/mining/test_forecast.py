@@ -11,20 +11,26 @@ from hypothesis import strategies as st
 
 from crm_assets.contracts.behaviour import DIMENSIONS
 from crm_assets.contracts.forecast import MONTH, SALES_FORECAST, WEEK
-from crm_assets.mining.forecast import (
+from crm_assets.mining.forecast import ForecastModel, SeriesModel, choose_forecasters, forecast_sales
+from crm_assets.mining.forecast_methods import (
+    CAMPAIGNS,
     ETS,
     MEAN,
     MONTH_DAYS,
+    MONTH_DAYS_CAMPAIGNS,
     NAIVE,
     SEASONAL_NAIVE,
-    ForecastModel,
-    SeriesModel,
     candidates,
-    choose_forecasters,
     forecast_by,
-    forecast_sales,
 )
-from crm_assets.mining.sales_series import OTHER, largest_parts, sales_by_day, whole_periods
+from crm_assets.mining.sales_series import (
+    OTHER,
+    campaigns_running,
+    dated_campaigns,
+    largest_parts,
+    sales_by_day,
+    whole_periods,
+)
 
 FIRST = date(2024, 1, 1)
 HORIZONS = {WEEK: 4, MONTH: 2}
@@ -123,6 +129,126 @@ def test_an_effect_of_the_first_days_of_the_month_is_found() -> None:
     ahead = forecast_by(MONTH_DAYS, values[:52], 8, WEEK)
     assert ahead == pytest.approx(values[52:].to_numpy(), abs=0.5)
     assert np.abs(forecast_by(ETS, values[:52], 8, WEEK) - values[52:].to_numpy()).mean() > 10
+
+
+def planned(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
+    """Campaigns that never changed: name, first day, last day, and the day of the export that told of them."""
+    frame = pd.DataFrame(rows, columns=["campaign_id", "first_day", "last_day", "told"])
+    return frame.assign(valid_from=date(1990, 1, 1), valid_to=None)
+
+
+def test_campaigns_count_by_their_days_once_they_are_known() -> None:
+    weeks = pd.date_range("2024-01-01", periods=3, freq="7D")
+    campaigns = planned(
+        ("a", "2024-01-01", "2024-01-07", "2024-03-01"), ("b", "2024-01-04", "2024-01-17", "2024-03-01")
+    )
+    assert campaigns_running(campaigns, weeks, WEEK, date(2024, 1, 31)).tolist() == [1 + 4 / 7, 1, 3 / 7]
+    # The second began on the 4th, and no export had told of it before.
+    assert campaigns_running(campaigns, weeks, WEEK, date(2024, 1, 3)).tolist() == [1, 0, 0]
+    assert campaigns_running(campaigns, weeks, WEEK, date(2024, 1, 4)).tolist() == [1 + 4 / 7, 1, 3 / 7]
+    told = campaigns.assign(told="2023-12-30")
+    assert campaigns_running(told, weeks, WEEK, date(2023, 12, 31)).tolist() == [1 + 4 / 7, 1, 3 / 7]
+    # Prolonged by the export of the 10th.
+    again = told.iloc[[0]].assign(valid_from=date(2024, 1, 10), last_day="2024-01-14")
+    changed = pd.concat([told.iloc[[0]].assign(valid_to=date(2024, 1, 10)), again])
+    assert campaigns_running(changed, weeks, WEEK, date(2024, 1, 9)).tolist() == [1, 0, 0]
+    assert campaigns_running(changed, weeks, WEEK, date(2024, 1, 10)).tolist() == [1, 1, 0]
+    months = pd.date_range("2024-01-01", periods=2, freq="MS")
+    assert campaigns_running(campaigns, months, MONTH, date(2024, 1, 31)).tolist() == [21 / 31, 0]
+    assert campaigns_running(campaigns.head(0), weeks, WEEK, date(2024, 1, 31)).tolist() == [0, 0, 0]
+
+
+def test_campaigns_are_known_from_their_first_export_and_those_without_an_end_are_left_out() -> None:
+    days = {"first_day": date(2024, 1, 2), "last_day": date(2024, 1, 5)}
+    rows = [{"campaign_id": "a", **days}, {"campaign_id": "open", **days, "last_day": None}]
+    versions = ibis.memtable(
+        pd.DataFrame(rows).assign(valid_from=date(1990, 1, 1), valid_to=None),
+        schema={
+            "campaign_id": "string",
+            "first_day": "date",
+            "last_day": "date",
+            "valid_from": "date",
+            "valid_to": "date",
+        },
+    )
+    exports = [("a", date(2024, 1, 9)), ("a", date(2023, 12, 1)), ("open", date(2023, 12, 1))]
+    delivered = ibis.memtable(
+        pd.DataFrame(exports, columns=["campaign_id", "_export_date"]),
+        schema={"campaign_id": "string", "_export_date": "date"},
+    )
+    found = dated_campaigns(versions, delivered).to_pandas()
+    assert found["campaign_id"].tolist() == ["a"]
+    dates = [pd.Timestamp(found.loc[0, name]).date() for name in ("first_day", "last_day", "told")]
+    assert dates == [date(2024, 1, 2), date(2024, 1, 5), date(2023, 12, 1)]
+
+
+def monthly_campaigns(told: str) -> pd.DataFrame:
+    """One of two weeks in every other month, the first after eight weeks of none."""
+    starts = pd.date_range("2024-02-26", periods=8, freq="56D")
+    days = [(start, start + pd.Timedelta(days=13)) for start in starts]
+    return planned(*[(f"c{first:%m}", str(first.date()), str(last.date()), told) for first, last in days])
+
+
+def test_an_effect_of_campaigns_is_found_and_put_where_they_are_planned() -> None:
+    starts = pd.date_range("2024-01-01", periods=60, freq="7D")
+    campaigns = monthly_campaigns(told="2023-12-01")
+    running = campaigns_running(campaigns, starts, WEEK, date(2025, 12, 31))
+    assert running[44:52].sum() > 0
+    values = pd.Series(100 + 30 * running, starts)
+    ahead = forecast_by(CAMPAIGNS, values[:44], 8, WEEK, campaigns)
+    assert ahead == pytest.approx(values[44:52].to_numpy(), abs=0.5)
+    untold = forecast_by(CAMPAIGNS, values[:44], 8, WEEK, monthly_campaigns(told="2026-01-01"))
+    assert untold == pytest.approx([100] * 8, abs=0.5)
+    both = forecast_by(MONTH_DAYS_CAMPAIGNS, values[:44], 8, WEEK, campaigns)
+    assert both == pytest.approx(values[44:52].to_numpy(), abs=0.5)
+
+
+def test_planned_campaigns_are_looked_at_where_that_forecasts_better() -> None:
+    campaigns = monthly_campaigns(told="2023-12-01")
+    days = daily(364, {"a": 100.0})
+    running = campaigns_running(campaigns, pd.DatetimeIndex(days["day"]), WEEK, date(2025, 12, 31))
+    noise = np.random.default_rng(3).normal(0, 2, len(days))
+    days["revenue"] = days["revenue"] + 30 * running + noise
+    arguments = days, FIRST, date(2024, 12, 30), {WEEK: 8, MONTH: 2}, 5, 1
+    model, board, _ = choose_forecasters(*arguments, campaigns)
+    assert model is not None
+    assert model.series["revenue by week: total"].method in (CAMPAIGNS, MONTH_DAYS_CAMPAIGNS)
+    without, board_without, _ = choose_forecasters(*arguments)
+    assert without is not None
+    assert CAMPAIGNS not in set(board_without["candidate"])
+    empty = choose_forecasters(*arguments, campaigns.head(0))
+    assert (empty[0], empty[2]) == (without, choose_forecasters(*arguments)[2])
+    weekly = board[board["model"] == "forecast revenue by week: total"].set_index("candidate")["value"]
+    assert weekly[CAMPAIGNS] < 0.5 * weekly[NAIVE]
+
+
+def test_intervals_widen_where_errors_grow_with_the_distance() -> None:
+    walk = daily(700, {"a": 1.0})
+    week = (pd.to_datetime(walk["day"]) - pd.Timestamp(FIRST)).dt.days // 7
+    steps = np.random.default_rng(5).normal(0, 10, int(week.max()) + 1)
+    walk["revenue"] = (1_000 + np.cumsum(steps))[week]
+    month, horizons = date(2025, 12, 1), {WEEK: 13, MONTH: 2}
+    model, _, _ = choose_forecasters(walk, FIRST, month, horizons, 5, 1)
+    assert model is not None
+    assert model.series["revenue by week: total"].growth > 0
+    found = forecast_sales(model, walk, FIRST, month - timedelta(days=1), horizons)
+    weekly = found[found["series"] == "revenue by week: total"]
+    widths = (weekly["high"] - weekly["low"]).to_numpy()
+    assert (np.diff(widths) > 0).all()
+    assert widths[-1] > 1.2 * widths[0]
+    steady = daily(700, {"a": 100.0})
+    steady["revenue"] += np.random.default_rng(6).normal(0, 5, len(steady))
+    model, _, _ = choose_forecasters(steady, FIRST, month, horizons, 5, 1)
+    assert model is not None
+    of_total = model.series["revenue by week: total"]
+    assert of_total.growth * horizons[WEEK] < of_total.width
+
+
+def test_a_model_of_an_earlier_version_can_be_read() -> None:
+    model = ForecastModel("m", {"total": ["all"]}, {"revenue by week: total": SeriesModel(NAIVE, 0.5, 7.0)}, {})
+    document = model.to_document()
+    del document["series"]["revenue by week: total"]["growth"]
+    assert ForecastModel.from_document(document) == model
 
 
 def test_where_nothing_beats_naive_naive_is_used_and_said() -> None:
