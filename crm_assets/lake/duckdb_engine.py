@@ -106,7 +106,16 @@ class DuckDBEngine(Engine):
         self.backend.to_parquet(ordered, folder, **WRITTEN, partition_by=by)
 
     def _batches(self, table: ir.Table) -> "Iterator[pa.RecordBatch]":
-        yield from self.backend.to_pyarrow_batches(table, chunk_size=BATCH_ROWS)
+        from pyarrow import parquet
+
+        # DuckDB's own stream of rows ends without an error at the next query of the connection.
+        path = folder_of_this_process(Path(self.spill)) / f"batches-{uuid.uuid4().hex}.parquet"
+        try:
+            self.backend.to_parquet(table, path, compression="lz4_raw")
+            with parquet.ParquetFile(path) as file:
+                yield from file.iter_batches(BATCH_ROWS)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class _Verbatim(str):

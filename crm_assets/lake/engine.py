@@ -95,7 +95,10 @@ class Engine(ABC):
         """The rows in their order, in batches of any size, without ever holding all of them."""
 
     def batches(self, table: ir.Table, rows: int = BATCH_ROWS) -> "Iterator[pa.Table]":
-        """The rows of a lazy table in their order, `rows` at a time, without ever holding all of them."""
+        """The rows of a lazy table in their order, `rows` at a time, without ever holding all of them.
+
+        The engine may be asked for other things in between.
+        """
         import pyarrow as pa
 
         some: list[pa.RecordBatch] = []

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from crm_assets.lake.duckdb_engine import DuckDBEngine, quote_name, quote_text
+from crm_assets.lake.engine import BATCH_ROWS
 
 ROWS = ibis.memtable({"id": [2, 1], "name": ["b", "a"]})
 
@@ -67,3 +68,13 @@ def test_batches_are_of_one_size_and_in_order(engine):
     assert [len(batch) for batch in batches] == [3_000, 3_000, 3_000, 1_000]
     assert pa.concat_tables(batches)["n"].to_pylist() == list(range(1, 10_001))
     assert list(engine.batches(numbers.limit(0))) == []
+
+
+def test_queries_in_between_do_not_end_batches(engine):
+    numbers = engine.backend.create_table("many_numbers", pa.table({"n": list(range(BATCH_ROWS * 2 + 10))}))
+    seen = 0
+    for batch in engine.batches(numbers.order_by("n"), rows=20_000):
+        assert numbers.filter(numbers.n < 5).count().to_pyarrow().as_py() == 5
+        assert batch["n"][0].as_py() == seen
+        seen += len(batch)
+    assert seen == BATCH_ROWS * 2 + 10
