@@ -1,14 +1,15 @@
 """The first tables of the demonstration: by the pipeline, and by one plain script of pandas, LightGBM and mlxtend.
 
 Both sides read the same export files and make the same tables: clean rows, customer days, customer features, RFM
-scores, tiers and clusters, a churn model for each of two months with scores and reasons, cross-sell rules. Each starts as
-a process of its own, from reading the exports to the last table on disk; totals of both must be equal. `--times` has each
-household several times, with orders of its own, since much of what the pipeline does costs the same however few the rows.
+scores, tiers and clusters, a churn model for each of two months with its leaderboard, scores and reasons, cross-sell
+rules. Each starts as a process of its own, from reading the exports to the last table on disk; totals of both must be
+equal. `--times` has each household several times, with orders of its own, since much of what the pipeline does costs the
+same however few the rows.
 
-Only the pipeline also keeps every layer, validates and quarantines rows, checks the tables, keeps versions of customers
-and products, chooses among nine kinds of model with a bootstrap for each figure, draws plots, and records every run, so
-that the next day costs a day. The script takes shortcuts the pipeline may not: ids as integers, money as floats, only the
-days that are needed, LightGBM as champion without a choice, simpler words.
+Both leaderboards have the same learners, rows to learn from, folds, figures and number of resamples; the script's are
+scikit-learn's. Only the pipeline also keeps every layer, validates and quarantines rows, checks the tables, keeps versions
+of customers and products, fits an order process, draws plots, and records every run, so that the next day costs a day. The
+script takes shortcuts the pipeline may not: ids as integers, money as floats, only the days that are needed, simpler words.
 
 The whole of `crm-assets demo`, with all the tables the script does not make, is a line of its own.
 Peak memory is resident, of a side's processes together.
@@ -40,6 +41,8 @@ TREND_WINDOWS = (30, 90, 180)
 RULE_LEVELS = ("category", "product_type")
 """Levels of rules that both sides mine; the pipeline mines products and brands besides."""
 
+LEARNERS = ("lightgbm", "logistic", "blend", "random_forest", "neural_network", "linear_svm", "decision_tree")
+FROM_ALL_ROWS = ("lightgbm", "logistic", "blend")
 RECENT_GAPS = (3, 5, 10)
 DAY_SUMS = (
     "orders", "order_days", "lines", "quantity", "amount", "bought_amount", "list_amount", "discount",
@@ -119,7 +122,7 @@ def _prepare(home: Path, times: int) -> None:
     from crm_assets import demo
     from crm_assets.contracts.features import WINDOWS
     from crm_assets.definitions import lake_of
-    from crm_assets.mining import churn, classifiers, cross_sell
+    from crm_assets.mining import churn, classifiers, cross_sell, model_folds, model_metrics
     from crm_assets.settings import load_settings
 
     settings = load_settings(home)
@@ -135,7 +138,10 @@ def _prepare(home: Path, times: int) -> None:
         "churn_features": churn.CHURN_FEATURES,
         "lightgbm": {name: value for name, value in classifiers.parameters("lightgbm").items() if name != "rounds"},
         "rounds": classifiers.parameters("lightgbm")["rounds"],
-        "bags": 1,
+        "resamples": len(model_metrics.bootstrap_weights(1)),
+        "screening_rows": settings.screening_rows,
+        "folds": model_folds.FOLDS,
+        "held_out_days": model_folds.HELD_OUT_DAYS,
         "horizon_days": churn.HORIZON_DAYS,
         "active_days": churn.ACTIVE_DAYS,
         "minimum_support": {level: cross_sell.MINIMUM_SUPPORT[level] for level in RULE_LEVELS},
@@ -222,9 +228,11 @@ def _pandas(home: Path) -> None:
     segments = _segments(by_day[newest], by_day[before], shared["seed"])
     segments.to_parquet(out / "customer_segments.parquet", index=False)
     stage("segments")
-    scores, leaderboard = [], []
+    scores, leaderboard, intervals = [], [], 0.0
     for day in as_of_days:
-        scored, figures = _churn(pd.concat([by_day[known] for known in training[day]]), by_day[day], shared)
+        known = pd.concat([by_day[known] for known in training[day]])
+        scored, figures, resampling = _churn(known, by_day[day], shared)
+        intervals += resampling
         scores.append(scored)
         leaderboard.append(figures.assign(trained_for=day.replace(day=1)))
     churn_scores = pd.concat(scores)
@@ -232,6 +240,7 @@ def _pandas(home: Path) -> None:
     pd.concat(leaderboard).to_parquet(out / "leaderboard_churn.parquet", index=False)
     _performance(churn_scores, features, days["day"].max(), shared).to_parquet(out / "churn_performance.parquet")
     stage("churn")
+    stages["  of it intervals of figures"] = intervals
     counts = {}
     for level, support in shared["minimum_support"].items():
         column = "category" if level == "category" else "subcategory"
@@ -557,84 +566,193 @@ def _matrix(rows, names: list[str]):
 
 
 def _churn(training, today, shared: dict):
-    """Scores of a day with reasons, and the figures of the candidates on the held-out days."""
+    """Scores of a day with reasons, by the learner that ranks best, and the figures of all candidates."""
     import numpy as np
     import pandas as pd
-    from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
     rows, churned = _active(training, shared)
     inputs = _matrix(rows, shared["churn_features"])
-    train, held_out = _split(rows["as_of"], churned, shared["horizon_days"])
+    folds = _folds(rows["as_of"], churned, shared)
+    draws = [_draws(rows.loc[held_out, "customer_id"], shared) for _, held_out in folds]
+    resampling = 0.0
+
+    def scored(name: str, fold: int, most: int | None = None):
+        train, held_out = folds[fold]
+        if name == "recency":
+            return inputs.loc[held_out, "recency_days"].to_numpy()
+        taken = _of_some_customers(rows["customer_id"], train, most, shared["seed"]) if most else train
+        return _raw_scores(_fit(name, inputs[taken], churned[taken], shared), inputs[held_out])
+
+    figures = []
+    held_out = folds[0][1]
     half = rows.loc[held_out, "customer_id"].to_numpy() % 2
-    raw = {
-        "lightgbm": _lightgbm_scores(_fit_lightgbm(inputs[train], churned[train], shared), inputs[held_out]),
-        "logistic": _logistic_scores(inputs[train], churned[train], inputs[held_out]),
-        "recency": inputs.loc[held_out, "recency_days"].to_numpy(),
-    }
-    actual, figures = churned[held_out], []
-    for name, score in raw.items():
-        chance = np.empty(len(score))
+    actual, newest = churned[held_out], {}
+    for name in (*LEARNERS, "recency"):
+        sampled = None if name in ("lightgbm", "logistic", "recency") else shared["screening_rows"]
+        blend = name == "blend"
+        raw = newest[name] = (newest["lightgbm"] + newest["logistic"]) / 2 if blend else scored(name, 0, sampled)
+        chance = np.empty(len(raw))
         for side in (0, 1):
-            chance[half == side] = _calibration(name, score[half != side], actual[half != side])(score[half == side])
-        figures += [
-            (name, "auc", roc_auc_score(actual, chance)),
-            (name, "pr_auc", average_precision_score(actual, chance)),
-            (name, "brier", brier_score_loss(actual, chance)),
-        ]
-    calibration = _calibration("lightgbm", raw["lightgbm"], actual)
-    boosters = _fit_lightgbm(inputs, churned, shared)
+            chance[half == side] = _calibration(name, raw[half != side], actual[half != side])(raw[half == side])
+        started = time.perf_counter()
+        resampled = [_figures(actual[drawn], chance[drawn]) for drawn in draws[0]]
+        resampling += time.perf_counter() - started
+        for metric, value in _figures(actual, chance).items():
+            low, high = np.quantile([row[metric] for row in resampled], [0.025, 0.975])
+            figures.append((name, metric, value, low, high))
+    best = max(LEARNERS, key=lambda name: next(row[2] for row in figures if row[:2] == (name, "auc")))
+    for name in (best, "recency"):
+        raws = [newest[name] if fold == 0 and name in FROM_ALL_ROWS else None for fold in range(len(folds))]
+        of_folds, resampled = [], []
+        for fold, (_, part) in enumerate(folds):
+            raw = raws[fold]
+            if raw is None:
+                parts = ("lightgbm", "logistic") if name == "blend" else (name,)
+                raw = np.mean([scored(one, fold) for one in parts], axis=0)
+            of_folds.append(_auc(churned[part], raw))
+            started = time.perf_counter()
+            resampled.append([_auc(churned[part][drawn], raw[drawn]) for drawn in draws[fold]])
+            resampling += time.perf_counter() - started
+        low, high = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975])
+        figures.append((name, "mean_auc", np.mean(of_folds), low, high))
+    calibration = _calibration(best, newest[best], actual)
+    model = _fit(best, inputs, churned, shared)
 
     active, _unknown = _active(today, shared)
     seen = _matrix(active, shared["churn_features"])
-    probability = calibration(_lightgbm_scores(boosters, seen))
-    contributions = np.mean([booster.predict(seen, pred_contrib=True, num_threads=1) for booster in boosters], axis=0)
+    probability = calibration(_raw_scores(model, seen))
     scores = active[["as_of", "customer_id"]].assign(
         churn_probability=probability,
         risk_band=pd.cut(probability, [-1, 0.1, 0.25, 0.5, 1.01], right=False, labels=False),
-        reasons=_reasons(seen, contributions[:, :-1], inputs.median()),
+        reasons=_reasons(seen, _contributions(model, seen), inputs.median()),
     )
-    return scores, pd.DataFrame(figures, columns=["candidate", "metric", "value"])
+    return scores, pd.DataFrame(figures, columns=["candidate", "metric", "value", "low", "high"]), resampling
 
 
-def _split(as_of, churned, horizon_days: int):
-    """Rows to learn from, and the last labelled days, held out; labels of the first end before the second begin."""
+def _folds(as_of, churned, shared: dict) -> list:
+    """Rows to learn from and held-out days, the newest first; labels of the first end before the second begin."""
     import pandas as pd
 
-    for count in (3, 2, 1):
-        first = sorted(as_of.unique())[-count]
-        train, held_out = as_of < first - pd.Timedelta(days=horizon_days), as_of >= first
-        if all(30 <= churned[part].sum() <= part.sum() - 30 for part in (train, held_out)):
-            return train.to_numpy(), held_out.to_numpy()
-    sys.exit("too few days to hold any out")
+    folds, days = [], sorted(as_of.unique())
+    while days and len(folds) < shared["folds"]:
+        for count in range(min(shared["held_out_days"], len(days)), 0, -1):
+            first = days[-count]
+            train = (as_of < first - pd.Timedelta(days=shared["horizon_days"])).to_numpy()
+            held_out = ((as_of >= first) & (as_of <= days[-1])).to_numpy()
+            if all(30 <= churned[part].sum() <= part.sum() - 30 for part in (train, held_out)):
+                break
+        else:
+            break
+        folds.append((train, held_out))
+        days = days[:-count]
+    return folds or sys.exit("too few days to hold any out")
 
 
-def _fit_lightgbm(inputs, churned, shared: dict) -> list:
+def _draws(customers, shared: dict) -> list:
+    """The rows of customers drawn with replacement, once per resample."""
+    import numpy as np
+
+    groups = list(customers.groupby(customers.to_numpy()).indices.values())
+    drawn = np.random.default_rng(shared["seed"]).integers(0, len(groups), (shared["resamples"], len(groups)))
+    return [np.concatenate([groups[group] for group in own]) for own in drawn]
+
+
+def _of_some_customers(customers, rows, most: int, seed: int):
+    """Rows of so many customers that there are no more than `most`."""
+    import numpy as np
+
+    counts = customers[rows].value_counts().sample(frac=1, random_state=seed)
+    return rows & np.isin(customers, counts.index[counts.cumsum() <= most])
+
+
+def _figures(actual, chance) -> dict[str, float]:
+    import numpy as np
+    from sklearn.metrics import average_precision_score, brier_score_loss
+
+    bins = np.minimum((chance * 10).astype("int64"), 9)
+    top = np.argsort(-chance)[: max(1, len(chance) // 10)]
+    return {
+        "auc": _auc(actual, chance),
+        "pr_auc": average_precision_score(actual, chance),
+        "brier": brier_score_loss(actual, chance),
+        "ece": np.abs(np.bincount(bins, chance - actual, minlength=10)).sum() / len(chance),
+        "lift_at_10": actual[top].mean() / actual.mean(),
+    }
+
+
+def _auc(actual, scores) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return roc_auc_score(actual, scores)
+
+
+def _fit(name: str, inputs, churned, shared: dict):
+    """A fitted learner: boosted trees, or what scikit-learn has; a blend is both of its parts."""
     import lightgbm
-
-    smallest = min(shared["lightgbm"]["min_child_samples"], max(5, len(inputs) // 50))
-    parameters = {**shared["lightgbm"], "min_child_samples": smallest, "num_threads": 1}
-    data = lightgbm.Dataset(inputs, churned, params=parameters, free_raw_data=False)
-    seeds = [shared["seed"] + bag for bag in range(shared["bags"])]
-    return [lightgbm.train({**parameters, "seed": seed}, data, num_boost_round=shared["rounds"]) for seed in seeds]
-
-
-def _lightgbm_scores(boosters: list, inputs):
     import numpy as np
-
-    return np.mean([booster.predict(inputs, raw_score=True, num_threads=1) for booster in boosters], axis=0)
-
-
-def _logistic_scores(inputs, churned, scored):
-    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.svm import LinearSVC
+    from sklearn.tree import DecisionTreeClassifier
 
+    if name == "blend":
+        return [_fit(part, inputs, churned, shared) for part in ("lightgbm", "logistic")]
+    if name == "lightgbm":
+        smallest = min(shared["lightgbm"]["min_child_samples"], max(5, len(inputs) // 50))
+        parameters = {**shared["lightgbm"], "min_child_samples": smallest, "num_threads": 1, "seed": shared["seed"]}
+        data = lightgbm.Dataset(inputs, churned, params=parameters)
+        return lightgbm.train(parameters, data, num_boost_round=shared["rounds"])
+    seed = shared["seed"]
+    if name in ("random_forest", "decision_tree"):
+        trees = {
+            "random_forest": lambda: RandomForestClassifier(
+                60, max_leaf_nodes=31, min_samples_leaf=20, random_state=seed
+            ),
+            "decision_tree": lambda: DecisionTreeClassifier(max_leaf_nodes=16, min_samples_leaf=100, random_state=seed),
+        }
+        return make_pipeline(SimpleImputer(strategy="median"), trees[name]()).fit(inputs, churned)
+    models = {
+        "logistic": lambda: LogisticRegression(C=0.01, max_iter=500),
+        "linear_svm": lambda: LinearSVC(C=0.0001, dual=False),
+        "neural_network": lambda: MLPClassifier(
+            (16,), alpha=3.0, learning_rate_init=0.003, max_iter=15, random_state=seed
+        ),
+    }
     logged = FunctionTransformer(lambda values: np.sign(values) * np.log1p(np.abs(values)))
-    model = LogisticRegression(C=0.003, max_iter=500)
-    fitted = make_pipeline(logged, SimpleImputer(strategy="median"), StandardScaler(), model).fit(inputs, churned)
-    return fitted.decision_function(scored)
+    return make_pipeline(logged, SimpleImputer(strategy="median"), StandardScaler(), models[name]()).fit(
+        inputs, churned
+    )
+
+
+def _raw_scores(model, inputs):
+    """Log-odds, or what ranks alike."""
+    import numpy as np
+
+    if isinstance(model, list):
+        return np.mean([_raw_scores(part, inputs) for part in model], axis=0)
+    if hasattr(model, "num_trees"):
+        return model.predict(inputs, raw_score=True, num_threads=1)
+    if hasattr(model[-1], "decision_function"):
+        return model.decision_function(inputs)
+    chance = np.clip(model.predict_proba(inputs)[:, 1], 1e-6, 1 - 1e-6)
+    return np.log(chance / (1 - chance))
+
+
+def _contributions(model, inputs):
+    """How far each feature moves each score: SHAP values of trees, coefficient times value of linear models."""
+    import numpy as np
+
+    if isinstance(model, list):
+        return np.mean([_contributions(part, inputs) for part in model], axis=0)
+    if hasattr(model, "num_trees"):
+        return model.predict(inputs, pred_contrib=True, num_threads=1)[:, :-1]
+    if hasattr(model[-1], "coef_"):
+        return model[:-1].transform(inputs) * model[-1].coef_[0]
+    sys.exit("the script has no reasons for this champion")
 
 
 def _calibration(name: str, raw, churned):
