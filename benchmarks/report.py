@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "large_csv": ("",),
     "identity": ("",),
     "kills": ("",),
+    "churn": ("",),
     "customer_value": ("",),
     "lifecycle": ("data",),
     "segments": ("data",),

@@ -9,6 +9,7 @@ import pytest
 from crm_assets.contracts.registry import contract_of
 from crm_assets.definitions import lake_of
 from crm_assets.lake.models import read_model
+from crm_assets.mining import response_training
 from crm_assets.mining.model_metrics import evaluate
 from crm_assets.mining.response import ResponseModels
 from crm_assets.mining.response_cases import campaign_cases, contacted_rows, response_rates
@@ -41,15 +42,20 @@ def later_scores(home: Path, month: date) -> tuple[np.ndarray, np.ndarray]:
     return (rows["delay_days"] <= model.horizon_days).to_numpy(float), model.prospects.probability(rows, level)
 
 
-def test_calls_of_the_bank(tmp_path):
-    """Without the call's length, published: in time logistic .748, random forest .742, LightGBM .642; at random .803."""
+def test_calls_of_the_bank(tmp_path, monkeypatch):
+    """Without the call's length, published: in time logistic .748, random forest .742, LightGBM .642; at random .803.
+
+    Rates and who is called change all the time, so what learnt best at random is not what holds: earlier waves must choose a
+    model that the calls to come bear out.
+    """
     home = delivered(tmp_path, "bank_marketing")
     last_fifth, afterwards = date(2010, 5, 1), date(2010, 12, 1)
     for month in (last_fifth, afterwards):
         run(home, "train", month.isoformat(), MODEL, BOARD)
     outcome, scores = later_scores(home, last_fifth)
     assert len(outcome) / 41_188 == pytest.approx(0.2, abs=0.005)
-    assert evaluate(outcome, scores, only="auc")["auc"][0] >= 0.75
+    chosen = evaluate(outcome, scores, only="auc")["auc"][0]
+    assert chosen >= 0.75
     board = read(home, *BOARD).to_pandas()
     of_all = board[board["trained_for"].astype(str) == "2010-12-01"].set_index(["candidate", "metric"])["value"]
     assert of_all["lightgbm_every_field", "random_auc"] >= 0.80
@@ -58,6 +64,11 @@ def test_calls_of_the_bank(tmp_path):
     assert card["definition"] == "a response within a day of the contact"
     assert "promise 0.80" in card["prospects"]["validation"]
     assert "euribor" in card["prospects"]["fields that say which day it is, left out"]
+    for other in ("blend", "lightgbm", "random_forest"):
+        monkeypatch.setattr(response_training, "PREFERENCE", (other,))
+        run(home, "train", last_fifth.isoformat(), MODEL, BOARD)
+        outcome, scores = later_scores(home, last_fifth)
+        assert evaluate(outcome, scores, only="auc")["auc"][0] < chosen + 0.005
 
 
 def test_the_emails_of_hillstrom(tmp_path):

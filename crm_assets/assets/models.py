@@ -94,7 +94,7 @@ def churn_model(
     import pandas as pd
 
     from crm_assets.assets.look_ahead import features_looking_ahead
-    from crm_assets.mining.churn import CHURN_FEATURES, training_days
+    from crm_assets.mining.churn import CHURN_FEATURES, churn_training_days
     from crm_assets.mining.churn_training import train_churn, without_model
     from crm_assets.mining.look_ahead import look_ahead_message
 
@@ -102,7 +102,7 @@ def churn_model(
     first_day = customer_days.day.min().to_pyarrow().as_py()
     terms = terms_by_month(customer_days, persons, run_days(context), settings)
     months_days = {
-        month: training_days(month, first_day, of_month.horizon_days) if first_day else []
+        month: churn_training_days(month, first_day, of_month.horizon_days) if first_day else []
         for month, of_month in terms.items()
     }
     models: dict[str, StoredModel] = {}

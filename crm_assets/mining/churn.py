@@ -53,6 +53,12 @@ _WINDOW_MEASURES = (
     "responses",
 )
 
+_LONG_WINDOW_MEASURES = ("orders", "order_days", "lines", "quantity", "amount")
+"""What windows of more than 90 days tell of, too, for shops where customers seldom order.
+
+Of a history that is shorter they are all of it; what such windows say of the rest drifts more than it tells.
+"""
+
 CHURN_FEATURES = (
     "recency_days",
     "recency_over_median_gap",
@@ -70,6 +76,7 @@ CHURN_FEATURES = (
     "gaps_over_20",
     "gaps_over_30",
     *(windowed(name, days) for name in _WINDOW_MEASURES for days in WINDOWS if days <= 90),
+    *(windowed(name, days) for name in _LONG_WINDOW_MEASURES for days in WINDOWS if days > 90),
     "amount_slope_30d",
     "amount_slope_90d",
     "amount_change",
@@ -85,7 +92,7 @@ CHURN_FEATURES = (
     "order_days",
     "tenure_days",
 )
-"""Columns of `customer_features` the models read, no demographics. Longer windows grow with a young history."""
+"""Columns of `customer_features` the models read, no demographics."""
 
 _FOR_PACE_ONLY = ("order_days", "tenure_days")
 """Grow as the history does, so learners see them only as a pace; the order process reads them as they are."""
@@ -159,6 +166,17 @@ def training_days(
         days += [month.replace(day=min(day, length)) for day in TRAINING_DAYS_OF_MONTH]
         month += timedelta(length)
     return [day for day in days if earliest <= day <= latest]
+
+
+def churn_training_days(month_start: date, first_day: date, horizon_days: int = HORIZON_DAYS) -> list[date]:
+    """The training days of a month's churn model: those with as much history behind them as the label is long.
+
+    On earlier ones little is known of each customer. Where those that remain do not span two labels, which comparing
+    candidates in time needs, earlier ones count as well, as `training_days` gives them.
+    """
+    days = training_days(month_start, first_day, horizon_days)
+    grown = [day for day in days if day >= first_day + timedelta(horizon_days)]
+    return grown if grown and grown[-1] - grown[0] > timedelta(2 * horizon_days) else days
 
 
 def churn_labels(

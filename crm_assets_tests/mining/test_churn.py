@@ -14,6 +14,7 @@ from crm_assets.mining.challenger import against_previous
 from crm_assets.mining.churn import (
     ChurnModel,
     churn_labels,
+    churn_training_days,
     feature_importance,
     feature_matrix,
     score_churn,
@@ -58,6 +59,17 @@ def test_the_horizon_of_a_training_day_ends_before_the_month():
     assert DAYS[0] == date(2020, 1, 31)
     assert max(DAYS) + timedelta(30) < MONTH
     assert training_days(date(2020, 2, 1), date(2020, 1, 1)) == []
+
+
+def test_days_with_less_history_than_the_label_teach_only_where_few_others_do():
+    first_day = date(2020, 1, 1)
+    grown = churn_training_days(date(2021, 1, 1), first_day, 90)
+    assert (grown[0], grown[-1]) == (date(2020, 3, 31), date(2020, 9, 30))
+    assert grown == training_days(date(2021, 1, 1), first_day, 90)[4:]
+    young = churn_training_days(MONTH, first_day, 90)
+    assert young == training_days(MONTH, first_day, 90)
+    assert young[0] == date(2020, 1, 31)
+    assert churn_training_days(date(2020, 2, 1), first_day) == []
 
 
 def test_labels_that_end_in_the_month_change_nothing(frames, trained):
