@@ -130,9 +130,13 @@ def _folder(home: Path, day: date) -> Path:
 
 def run(home: Path, as_of: date) -> Measured:
     """`crm-assets run --as-of` in a process of its own."""
+    return measured(home, "-m", "crm_assets.cli", "run", "--as-of", as_of.isoformat())
+
+
+def measured(home: Path, *arguments: str) -> Measured:
+    """What Python takes with some arguments that make runs of a workspace, step by step."""
     began = time.time()
-    command = [sys.executable, "-W", "ignore", "-m", "crm_assets.cli", "run", "--as-of", as_of.isoformat()]
-    taken = take(command, home)
+    taken = take([sys.executable, "-W", "ignore", *arguments], home)
     spans = _spans(home, began)
     steps, peaks = defaultdict(float), Counter()
     for step, start, end in spans:
