@@ -24,7 +24,17 @@ import pandas as pd
 from crm_assets.contracts.behaviour import TOTAL
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.forecast import MONTH, SALES_FORECAST, WEEK
-from crm_assets.mining.forecast_methods import NAIVE, SEASONAL_NAIVE, SEASONS, Floats, candidates, forecast_by, naive_of
+from crm_assets.mining.forecast_methods import (
+    CAMPAIGNS,
+    MONTH_DAYS_CAMPAIGNS,
+    NAIVE,
+    SEASONAL_NAIVE,
+    SEASONS,
+    Floats,
+    candidates,
+    forecast_by,
+    naive_of,
+)
 from crm_assets.mining.sales_series import Key, largest_parts, later_periods, whole_periods
 
 LEAST = {WEEK: 26, MONTH: 6}
@@ -45,14 +55,16 @@ class SeriesModel:
     Attributes:
         method: The champion.
         mase: Its mean absolute scaled error over the origins; None where there were too few.
-        width: How far the interval of the first period to come reaches to either side, in the unit of the series.
-        growth: How much further that of each later one does.
+        width: How far the interval reaches to either side, in the unit of the series.
+        growth: How much further it does with each period beyond the `steady` ones.
+        steady: Periods after the first until it grows.
     """
 
     method: str
     mase: float | None
     width: float
     growth: float = 0.0
+    steady: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -188,7 +200,7 @@ def forecast_sales(
         reconciled = _reconciled(key, expected, series)
         width = _width(chosen, series[key])
         later = later_periods(grain, series[key].index[-1], len(own))
-        reaches = width + chosen.growth * np.arange(len(own))
+        reaches = _reaches(width, chosen.growth, chosen.steady, len(own))
         for period, middle, reach in zip(later, reconciled, reaches, strict=True):
             low, high = max(0.0, middle - reach), middle + reach
             place = measure, grain, dimension, value
@@ -257,6 +269,9 @@ def _trial(
         origins = [LEAST[grain]]
     if not origins:
         return _Trial(SeriesModel(names[0], None, float("nan")), {}, [])
+    if len(origins) < ENOUGH_ORIGINS:
+        # What looks at campaigns knows few of them, so it must not win by one lucky origin.
+        names = [name for name in names if name not in (CAMPAIGNS, MONTH_DAYS_CAMPAIGNS)]
     errors = {name: [_errors(name, known, origin, horizon, grain, campaigns) for origin in origins] for name in names}
     lag = SEASONS[grain] if names[0] == SEASONAL_NAIVE else 1
     scales = np.array([_scale(known.to_numpy(np.float64)[:origin], lag) for origin in origins])
@@ -267,24 +282,29 @@ def _trial(
     usual = _usual_spread(known)
     # Whether an interval from the other origins holds what happened after one.
     covered = [
-        float(np.mean(own <= width + growth * np.arange(len(own))))
+        float(np.mean(own <= _reaches(*_reach(rest, usual), len(own))))
         for number, own in enumerate(absolute)
         if (rest := [other for place, other in enumerate(absolute) if place != number])
-        for width, growth in [_reach(rest, usual)]
     ]
     return _Trial(SeriesModel(champion, float(mase[champion].mean()), *_reach(absolute, usual)), mase, covered)
 
 
-def _reach(errors: list[Floats], usual: float) -> tuple[float, float]:
+def _reaches(width: float, growth: float, steady: float, count: int) -> Floats:
+    """How far the intervals of the periods to come reach."""
+    return width + growth * np.maximum(np.arange(count) - steady, 0.0)
+
+
+def _reach(errors: list[Floats], usual: float) -> tuple[float, float, float]:
     """How far four of five errors reached after the worst origin: origins are few and near, so their mean flatters.
 
     Returns:
-        The reach of the first period, and what each later one adds: in proportion to a line through the mean errors of
-        each distance, which does not fall. With fewer than `ENOUGH_ORIGINS` the reach is the same for all, and not less
-        than the usual spread.
+        Width, growth and steady periods, as `SeriesModel` has them: the same reach for all distances, and beyond it a line
+        in proportion to one through the mean errors of each distance, where that rises. With fewer than `ENOUGH_ORIGINS`
+        the reach does not grow, and is not less than the usual spread.
     """
+    least = max(float(np.quantile(own, COVERAGE)) for own in errors)
     if len(errors) < ENOUGH_ORIGINS:
-        return max(*(float(np.quantile(own, COVERAGE)) for own in errors), usual), 0.0
+        return max(least, usual), 0.0, 0.0
     steps = np.arange(max(map(len, errors)))
     by_step = [np.mean([own[step] for own in errors if len(own) > step]) for step in steps]
     level = float(np.mean(by_step))
@@ -292,10 +312,11 @@ def _reach(errors: list[Floats], usual: float) -> tuple[float, float]:
     # The first period is never surer than half of the mean of all.
     slope = min(slope, level / 2 / max(steps.mean(), 1.0))
     line = level + slope * (steps - steps.mean())
-    if level == 0:
-        return 0.0, 0.0
+    if slope == 0:
+        return least, 0.0, 0.0
     worst = max(float(np.quantile(own / line[: len(own)], COVERAGE)) for own in errors)
-    return worst * float(line[0]), worst * slope
+    first = worst * float(line[0])
+    return max(least, first), worst * slope, max(0.0, least - first) / (worst * slope)
 
 
 def _usual_spread(known: pd.Series) -> float:
