@@ -121,7 +121,9 @@ def cross_sell_offers(
     came_true = _came_true(transactions, products, book, chosen, as_of, limits, seed, hold)
     shares = came_true.set_index("kind")
     chosen["expected_value"] *= chosen["kind"].map(shares["share"]).astype("float64")
-    chosen["expected_sales"] *= chosen["kind"].map(shares["sales_share"]).astype("float64")
+    sales = chosen["expected_sales"] * chosen["kind"].map(shares["sales_share"]).astype("float64")
+    # Shares are of a kind; of a rule with more lift than others of its kind they may leave less than what is above others.
+    chosen["expected_sales"] = sales.clip(lower=chosen["expected_value"])
     bought = products_bought(transactions, products, as_of, limits.seen_days)
     lacking = hold(book.lacking(hold(_last_days(book.lines(bought))), as_of, limits))
     worth = lacking.join(ibis.memtable(chosen[list(_WORTH)], schema=_WORTH), "rule")

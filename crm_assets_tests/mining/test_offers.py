@@ -251,6 +251,21 @@ def test_what_came_true_of_all_kinds_stands_in_for_a_kind_that_few_met():
     assert of("n", found.offers.to_pandas())[0] == [1, "milk", "next purchase", pytest.approx(4 / 3)]
 
 
+def test_expected_sales_are_never_below_the_part_above_others():
+    weak, strong = rule(["bread"], "酒", 0.2, lift=1.25), rule(["cheese"], "milk", 0.5, lift=10.0)
+    found = measured(100, 40, rules=[weak, strong])
+    # Of 100 x 0.4 came 200, of 100 x 2 with what others spend 400: 5 and 2 times as much.
+    assert found.came_true[["share", "sales_share"]].to_numpy().tolist() == [[pytest.approx(5.0), pytest.approx(2.0)]]
+    offered = found.offers.to_pandas()
+    milk = offered[(offered["customer_id"] == "n") & (offered["item"] == "milk")]
+    # Five times 4.5; twice the sales of 5 would be less than this part of them.
+    assert milk[["expected_value", "expected_sales"]].to_numpy().tolist() == [
+        [pytest.approx(22.5), pytest.approx(22.5)]
+    ]
+    wine = offered[(offered["customer_id"] == "n") & (offered["item"] == "酒")]
+    assert wine[["expected_value", "expected_sales"]].to_numpy().tolist() == [[pytest.approx(2.0), pytest.approx(4.0)]]
+
+
 def test_who_did_not_order_in_the_newest_days_tells_nothing_of_promises():
     gone = [(f"c{number}", "b", 40) for number in range(100)]
     found = made([*gone, *OTHERS], [rule(["bread"], "酒")])
