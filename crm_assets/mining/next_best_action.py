@@ -5,10 +5,8 @@ Belongs here: the worth of each action, the choice, the caps of contacts. Not he
 (`response.py`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import reduce
 
 import ibis
 import ibis.expr.types as ir
@@ -17,6 +15,7 @@ from ibis import _
 from crm_assets.contracts.layers import DAY
 from crm_assets.contracts.offers import NEXT_ACTIONS, NEXT_BEST_ACTION
 from crm_assets.contracts.response import DO_NOT_DISTURB
+from crm_assets.mining.as_of_days import Hold, union
 
 PRICE_DAYS = 90
 """Newest days whose order lines give the price of a product."""
@@ -92,7 +91,7 @@ def next_best_action(
     predictions: ir.Table,
     prices: ir.Table,
     contacts: ir.Table,
-    hold: Callable[[ir.Table], ir.Table] = lambda table: table,
+    hold: Hold = lambda table: table,
 ) -> ir.Table:
     """The action that is worth most for each customer, within the caps of contacts.
 
@@ -123,7 +122,7 @@ def next_best_action(
         Equal values are ranked by customer_id.
     """
     known_by = queue, offers, steps, lists, responses, values
-    everyone = _union([table.select("customer_id") for table in known_by]).distinct()
+    everyone = union([table.select("customer_id") for table in known_by]).distinct()
     proposals = [
         _retention(queue),
         _cross_sell(offers, predictions, policy),
@@ -131,7 +130,7 @@ def next_best_action(
         _recommendation(lists, prices, policy),
         _campaign(responses, policy),
     ]
-    worth = _union(proposals).filter(_.expected_value > 0)
+    worth = union(proposals).filter(_.expected_value > 0)
     place = _.action.cases(*[(action, number) for number, action in enumerate(NEXT_ACTIONS)], else_=len(NEXT_ACTIONS))
     worth = worth.mutate(preference=place)
     best_first = [ibis.desc("expected_value"), "preference", ibis.asc("detail", nulls_first=False)]
@@ -250,7 +249,3 @@ def _percent(share: ir.FloatingValue) -> ir.StringValue:
     """A share from 0 to 1 in percent, with one decimal."""
     tenths = (share * 1000).round().cast("int64")
     return (tenths // 10).cast("string") + "." + (tenths % 10).cast("string")
-
-
-def _union(tables: list[ir.Table]) -> ir.Table:
-    return reduce(lambda left, right: left.union(right), tables)
