@@ -43,6 +43,9 @@ class Warehouse:
     def publish(self, tables: Iterable[tuple[str, Table]] = (), raw_tables: Iterable[str] = ()) -> None:
         """Make or renew the views of these tables; those of all tables when the file is new or the workspace moved.
 
+        A process that was killed after it wrote a table for the first time left a view without rows, so tables whose rows
+        no view reads are shown as well.
+
         Args:
             tables: Tables with a contract, each with its layer.
             raw_tables: Names of raw tables.
@@ -51,9 +54,13 @@ class Warehouse:
             is_complete = self._shows_this_lake(connection)
             for layer in LAYERS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
-            for layer, contract in tables if is_complete else ((layer, it) for (layer, _), it in lake_tables().items()):
+            every = [(layer, contract) for (layer, _), contract in lake_tables().items()]
+            unread = self._unread(connection) if is_complete else set()
+            added = [(layer, contract) for layer, contract in every if (layer, contract.name) in unread]
+            for layer, contract in [*tables, *added] if is_complete else every:
                 self._show(connection, layer, contract)
-            for table in raw_tables if is_complete else CANONICAL:
+            unread_raw = [table for table in CANONICAL if (RAW_LAYER, table) in unread]
+            for table in [*raw_tables, *unread_raw] if is_complete else CANONICAL:
                 if self.lake.has_rows(RAW_LAYER, table):
                     connection.execute(self._raw_view(table))
             if not is_complete:
@@ -61,7 +68,7 @@ class Warehouse:
                     connection.execute(_union_view(connection, union, prefix, columns))
 
     def is_current(self) -> bool:
-        """Whether the file exists and shows this lake, rather than the place it had before it was moved."""
+        """Whether the file exists and shows this lake, all of it, rather than the place it had before it was moved."""
         try:
             stat = self.path.stat()
         except FileNotFoundError:
@@ -72,6 +79,13 @@ class Warehouse:
     def _shows_this_lake(self, connection: "duckdb.DuckDBPyConnection") -> bool:
         query = "SELECT 1 FROM duckdb_views() WHERE contains(sql, ?) LIMIT 1"
         return connection.execute(query, [quote_text(f"{self.lake.root}/")[1:-1]]).fetchone() is not None
+
+    def _unread(self, connection: "duckdb.DuckDBPyConnection") -> set[tuple[str, str]]:
+        """Layers and names of tables that have rows, which no view reads."""
+        query = "SELECT schema_name, view_name FROM duckdb_views() WHERE contains(sql, 'read_parquet(')"
+        read = set(connection.execute(query).fetchall())
+        every = {*lake_tables(), *((RAW_LAYER, table) for table in CANONICAL)}
+        return {place for place in every - read if self.lake.has_rows(*place)}
 
     def _raw_view(self, table: str) -> str:
         files = quote_text(str(self.lake.folder(RAW_LAYER, table) / "*" / "*" / PART))
@@ -130,7 +144,7 @@ def _is_current(warehouse: Warehouse, inode: int, modified_ns: int) -> bool:
     import duckdb
 
     with duckdb.connect(str(warehouse.path), read_only=True) as connection:
-        return warehouse._shows_this_lake(connection)
+        return warehouse._shows_this_lake(connection) and not warehouse._unread(connection)
 
 
 def _union_view(connection: "duckdb.DuckDBPyConnection", name: str, prefix: str, columns: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from crm_assets.contracts.model import Column
 from crm_assets.contracts.registry import contract_of, lake_tables
 from crm_assets.lake.duckdb_engine import DuckDBEngine
 from crm_assets.lake.layout import Lake
-from crm_assets.lake.warehouse import Warehouse
+from crm_assets.lake.warehouse import Warehouse, _is_current
 
 CURRENT = contract_of("profile", "customers_current")
 DAYS = contract_of("profile", "customer_days")
@@ -69,6 +69,21 @@ def test_new_partitions_show_without_publishing(warehouse, lake):
         (date(2024, 1, 1),),
         (date(2024, 1, 2),),
     ]
+
+
+def test_rows_of_a_killed_process_show_once_anything_is_published(warehouse, lake):
+    """It was killed after the first rows of a table were in place and before the view of it was."""
+    write(lake, "profile", CURRENT, [row_of(CURRENT)])
+    warehouse.publish()
+    assert warehouse.is_current()
+    write(lake, "profile", DAYS, [row_of(DAYS, day=date(2024, 1, 1))], [("2024-01-01",)])
+    assert query(warehouse, "SELECT count(*) FROM profile.customer_days") == [(0,)]
+    # Another process, which has not asked before.
+    _is_current.cache_clear()
+    assert not warehouse.is_current()
+    warehouse.publish([("profile", CURRENT)])
+    assert query(warehouse, "SELECT count(*) FROM profile.customer_days") == [(1,)]
+    assert warehouse.is_current()
 
 
 def test_a_column_that_files_of_an_earlier_version_lack_is_null(warehouse, lake):
