@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "demo_vs_pandas": ("", "--times 5"),
     "rules_vs_mlxtend": ("",),
     "scale": ("--lines 1500000 10000000",),
-    "offers": ("--customers 100000 --memory-limit 2GB",),
+    "offers": ("",),
     "demo_on_spark": ("",),
     "increment": ("--times 1", ""),
     "large_csv": ("",),
