@@ -16,7 +16,6 @@ A million customers want 20 GB of disk and half an hour.
 import argparse
 import sys
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 
 import ibis
@@ -36,6 +35,9 @@ SHARE = 0.155
 
 GIANT_BASKETS = 100
 GIANT_ITEMS = 5_000
+GIANT_DAY = 40
+"""Their day, from the end: within the history of rules, before the baskets they are held against."""
+
 PARTS = 1_000_000
 MOST_SECONDS, MOST_BYTES = 20 * 60, 12e9
 MADE = ("cross_sell_rules", "sequential_rules", "cross_sell_offers", "up_sell_offers")
@@ -110,7 +112,7 @@ def multiply(lake: Lake, customers: int, products: int) -> int:
             own = of_copies(kept.filter(kept.day == day), made)
             own = own.filter((own.order_id + own.customer_id).hash().abs() % PARTS < round(SHARE * PARTS))
             own = own.mutate(order_id=own.order_id + "-" + own.customer_id)
-            if day == days[-1] - timedelta(days=40):
+            if day == days[-GIANT_DAY]:
                 own = own.union(giants(own, hold(best)))
             written += lake.write("clean", contracts["transactions"], own, [(day.isoformat(),)]).rows
     return written

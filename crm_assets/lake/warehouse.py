@@ -54,14 +54,14 @@ class Warehouse:
             is_complete = self._shows_this_lake(connection)
             for layer in LAYERS:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
-            every = [(layer, contract) for (layer, _), contract in lake_tables().items()]
-            unread = self._unread(connection) if is_complete else set()
-            added = [(layer, contract) for layer, contract in every if (layer, contract.name) in unread]
-            for layer, contract in [*tables, *added] if is_complete else every:
-                self._show(connection, layer, contract)
-            unread_raw = [table for table in CANONICAL if (RAW_LAYER, table) in unread]
-            for table in [*raw_tables, *unread_raw] if is_complete else CANONICAL:
-                if self.lake.has_rows(RAW_LAYER, table):
+            asked = {(layer, contract.name): contract for layer, contract in tables}
+            raw = {(RAW_LAYER, table) for table in raw_tables}
+            shown = asked.keys() | raw | self._unread(connection) if is_complete else _places()
+            for (layer, name), contract in {**lake_tables(), **asked}.items():
+                if (layer, name) in shown:
+                    self._show(connection, layer, contract)
+            for table in CANONICAL:
+                if (RAW_LAYER, table) in shown and self.lake.has_rows(RAW_LAYER, table):
                     connection.execute(self._raw_view(table))
             if not is_complete:
                 for union, (prefix, columns) in UNIONS.items():
@@ -84,8 +84,7 @@ class Warehouse:
         """Layers and names of tables that have rows, which no view reads."""
         query = "SELECT schema_name, view_name FROM duckdb_views() WHERE contains(sql, 'read_parquet(')"
         read = set(connection.execute(query).fetchall())
-        every = {*lake_tables(), *((RAW_LAYER, table) for table in CANONICAL)}
-        return {place for place in every - read if self.lake.has_rows(*place)}
+        return {place for place in _places() - read if self.lake.has_rows(*place)}
 
     def _raw_view(self, table: str) -> str:
         files = quote_text(str(self.lake.folder(RAW_LAYER, table) / "*" / "*" / PART))
@@ -145,6 +144,11 @@ def _is_current(warehouse: Warehouse, inode: int, modified_ns: int) -> bool:
 
     with duckdb.connect(str(warehouse.path), read_only=True) as connection:
         return warehouse._shows_this_lake(connection) and not warehouse._unread(connection)
+
+
+def _places() -> set[tuple[str, str]]:
+    """Layer and name of every table that has a view of its own."""
+    return {*lake_tables(), *((RAW_LAYER, table) for table in CANONICAL)}
 
 
 def _union_view(connection: "duckdb.DuckDBPyConnection", name: str, prefix: str, columns: Mapping[str, str]) -> str:

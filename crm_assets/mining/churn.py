@@ -54,10 +54,7 @@ _WINDOW_MEASURES = (
 )
 
 _LONG_WINDOW_MEASURES = ("orders", "order_days", "lines", "quantity", "amount")
-"""What windows of more than 90 days tell of, too, for shops where customers seldom order.
-
-Of a history that is shorter they are all of it; what such windows say of the rest drifts more than it tells.
-"""
+"""What windows of more than 90 days tell of, too, for shops where customers seldom order; these grow with a young history."""
 
 CHURN_FEATURES = (
     "recency_days",
