@@ -41,6 +41,9 @@ TREND_WINDOWS = (30, 90, 180)
 RULE_LEVELS = ("category", "product_type")
 """Levels of rules that both sides mine; the pipeline mines products and brands besides."""
 
+BACKTESTED_DAY = date(2017, 10, 31)
+"""Past day whose churn both sides score too, with a model of its month."""
+
 LEARNERS = ("lightgbm", "logistic", "blend", "random_forest", "neural_network", "linear_svm", "decision_tree")
 FROM_ALL_ROWS = ("lightgbm", "logistic", "blend")
 RECENT_GAPS = (3, 5, 10)
@@ -132,7 +135,7 @@ def _prepare(home: Path, times: int) -> None:
     shared = {
         "exports": str(settings.exports / demo.SOURCE),
         "training_days": list(churn.TRAINING_DAYS_OF_MONTH),
-        "as_of_days": [str(day) for day in (*demo.BACKTEST_DAYS, demo.LAST_DAY)],
+        "as_of_days": [str(day) for day in (BACKTESTED_DAY, demo.LAST_DAY)],
         "windows": WINDOWS,
         "seed": settings.seed,
         "churn_features": churn.CHURN_FEATURES,
@@ -155,9 +158,8 @@ def _pipeline(home: Path) -> None:
     """The pipeline's own runs, of the tables that the script makes."""
     from crm_assets import demo
     from crm_assets.automation.instance import open_instance
-    from crm_assets.automation.second_process import second_process
     from crm_assets.partitions import month_of
-    from crm_assets.runs import BACKTESTED, MODELS, Planned, Runs, runs_elsewhere
+    from crm_assets.runs import BACKTESTED, MODELS, Planned, Runs
     from crm_assets.settings import load_settings, write_settings
 
     # Libraries' warnings, which Dagster turns on again.
@@ -165,19 +167,19 @@ def _pipeline(home: Path) -> None:
     logging.getLogger("py.warnings").disabled = True
     shared = json.loads((home / "shared.json").read_text())
     write_settings(home, end_date=demo.LAST_DAY, rule_min_support=shared["minimum_support"])
-    newest, (past,) = demo.LAST_DAY, demo.BACKTEST_DAYS
+    newest, past = demo.LAST_DAY, BACKTESTED_DAY
     churn = [("models", "churn_model"), *MODELS["churn_model"]]
     clusters = [("models", "customer_clusters"), *MODELS["customer_clusters"]]
     features = [("features", "training_features")]
     scores = [*BACKTESTED, ("marts", "customer_segments")]
     with open_instance(home) as instance:
         runs = Runs(load_settings(home), instance, lambda doing: None)
-        runs.ingest()
-        runs.clean()
-        settings = runs.settings
-        with second_process(runs_elsewhere, settings, instance.get_ref()) as begin:
+        with runs.with_help() as begin:
+            runs.ingest()
+            runs.clean()
             rules = begin([Planned("rules", "score", newest, newest, [("marts", "cross_sell_rules")])])
-            runs.make(Planned("", "train", month_of(settings.start_date), month_of(newest), features))
+            first = month_of(runs.settings.start_date)
+            runs.make(Planned("", "train", first, month_of(newest), features))
             backtest = begin(
                 [
                     Planned("train", "train", month_of(past), month_of(past), churn),

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from crm_assets.garbage import collect_seldom
 from crm_assets.quiet import quiet
 from crm_assets.settings import Settings, SettingsError, load_settings, write_settings
 
@@ -34,6 +35,15 @@ SHOWN_ROWS = 100
 
 Home = Annotated[Path | None, typer.Option(envvar="CRM_HOME", help="The workspace's folder.", show_default="./data")]
 
+Backtest = Annotated[
+    list[datetime] | None,
+    typer.Option(
+        formats=["%Y-%m-%d"],
+        help="A past day whose churn is scored too, as on that day, to see how it turned out; may be repeated.",
+        show_default="none",
+    ),
+]
+
 
 class Format(StrEnum):
     """How the rows of a query are printed."""
@@ -47,10 +57,11 @@ class Format(StrEnum):
 def main() -> None:
     """Customer-data mining: from CRM exports to segments, churn probabilities, customer value and cross-sell rules."""
     quiet()
+    collect_seldom()
 
 
 @app.command()
-def demo(home: Home = None) -> None:
+def demo(backtest: Backtest = None, home: Home = None) -> None:
     """Lay down a year of real retail data as exports and run everything on it."""
     from crm_assets import demo as demonstration
     from crm_assets.checks.suite import getting_ready
@@ -64,9 +75,10 @@ def demo(home: Home = None) -> None:
             demonstration.lay_down_exports(
                 runs.lake.engine.local, settings.exports, lambda done, total: report(f"lay down exports {done}/{total}")
             )
+        with runs.with_help():
             runs.ingest()
-        runs.clean()
-        runs.score([demonstration.LAST_DAY], backtested=demonstration.BACKTEST_DAYS)
+            runs.clean()
+            runs.score([demonstration.LAST_DAY], _days(backtest))
     _print_summary(runs.settings, demonstration.LAST_DAY)
 
 
@@ -76,14 +88,17 @@ def run(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Last day seen.", show_default="the newest event's day"),
     ] = None,
+    backtest: Backtest = None,
     home: Home = None,
 ) -> None:
     """Ingest what has landed and refresh everything up to a day; a day that exists is rebuilt."""
     with _runs(_settings(home)) as (runs, _):
-        runs.ingest()
-        day = as_of.date() if as_of else runs.newest_day()
-        runs.clean()
-        runs.score([day])
+        runs.require_exports()
+        with runs.with_help():
+            runs.ingest()
+            day = as_of.date() if as_of else runs.newest_day()
+            runs.clean()
+            runs.score([day], _days(backtest))
     _print_summary(runs.settings, day)
 
 
@@ -254,6 +269,10 @@ def _runs(settings: Settings) -> "Iterator[tuple[Runs, Callable[[str], None]]]":
             _fail(str(error))
         if stages:
             progress.update(stages[-1], completed=1, total=1)
+
+
+def _days(given: list[datetime] | None) -> list[date]:
+    return [moment.date() for moment in given or []]
 
 
 def _settings(home: Path | None) -> Settings:

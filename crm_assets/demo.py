@@ -24,8 +24,6 @@ HISTORY_ENDS = date(2017, 11, 30)
 """Date of the historical export; every day after it has an export of its own."""
 
 LAST_DAY = date(2018, 1, 1)
-BACKTEST_DAYS = (date(2017, 10, 31),)
-"""Past days whose churn the demonstration scores, to show how the scores turned out."""
 
 
 class DemoDataMissingError(RuntimeError):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from importlib import import_module
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
@@ -19,6 +20,7 @@ from crm_assets.automation.second_process import Wait, second_process
 from crm_assets.checks.suite import getting_ready
 from crm_assets.contracts.registry import TRAINING_FEATURES, contract_of
 from crm_assets.definitions import build_defs, lake_of
+from crm_assets.garbage import collect_seldom
 from crm_assets.lake.models import trained_months
 from crm_assets.lake.processes import this_process
 from crm_assets.partitions import DELIVERIES, last_day, month_of, range_tags
@@ -64,6 +66,9 @@ DAILY = (
 )
 """What is made of a past day; the newest day has besides what is not partitioned by day and what describes segments."""
 
+NEEDED_ELSEWHERE = ("statsforecast.models", "lightgbm", "altair")
+"""Libraries that take seconds to import, which the second process does before there is work for it."""
+
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 Progress = Callable[[str], None]
@@ -106,6 +111,24 @@ class Runs:
         self.progress = progress
         self.lake = lake_of(settings).local
         self._definitions = build_defs(settings)
+        self._begin: Callable[[Sequence[Planned]], Wait] | None = None
+
+    @contextmanager
+    def with_help(self) -> Iterator[Callable[[Sequence[Planned]], Wait]]:
+        """A second process inside the `with` block, where the settings allow for two, which gets ready meanwhile.
+
+        Yields:
+            What begins runs there and gives what waits for them; without a second process they are made at once.
+        """
+        if self._begin is not None or self.settings.processes == 1 or self.settings.engine != "duckdb":
+            yield self._begin or self._make_all
+            return
+        with second_process(runs_elsewhere, self.instance.get_ref()) as begin:
+            self._begin = lambda runs: begin([(self.settings, planned) for planned in runs])
+            try:
+                yield self._begin
+            finally:
+                self._begin = None
 
     def ingest(self) -> list[str]:
         """Ingest every delivery that is new or has changed, and return their partition keys."""
@@ -135,13 +158,19 @@ class Runs:
 
     def clean(self) -> None:
         """Make the clean tables of the days that deliveries touched since they were last made."""
+        runs = []
         for work in due_cleaning(self.settings, self.lake):
             if work.days is None:
-                self._make_all([Planned("clean dimensions", "clean", made=work.assets)])
+                runs.append(Planned("clean dimensions", "clean", made=work.assets))
                 continue
             first, last = work.days
             doing = f"clean {first}" if first == last else f"clean {first} to {last}"
-            self._make_all([Planned(doing, "clean", first, last, work.assets)])
+            runs.append(Planned(doing, "clean", first, last, work.assets))
+        # No run needs what another makes.
+        half = len(runs) // 2
+        others = (self._begin or self._make_all)(runs[:half])
+        self._make_all(runs[half:])
+        others()
 
     def score(self, days: Sequence[date], backtested: Sequence[date] = ()) -> None:
         """Make features and marts as of days, training the models of their months that are not there yet.
@@ -158,7 +187,9 @@ class Runs:
         *past, newest = sorted(set(days))
         untrained = self._untrained(set(map(month_of, days)), set(map(month_of, backtested)))
         looking_back = _scores(set(backtested) - set(days), BACKTESTED)
-        with self._second_process() as (parts, begin):
+        with self.with_help() as begin:
+            graph = self._definitions.resolve_asset_graph()
+            parts = Parts.of(graph) if self._begin else Parts.whole(graph)
             models_without_features = begin(_trainings(untrained, parts.models_without_features))
             marts_without_features = begin(_scores([newest], parts.marts_without_features))
             self._make_all(self._features_to_learn_from(untrained))
@@ -166,7 +197,9 @@ class Runs:
             models_without_features()
             self._make_all([*looking_back, *_scores(past, DAILY), *_scores([newest], parts.marts)])
             marts_without_features()
+            performance = begin(_scores([newest], parts.performance))
             self._make_all(_scores([newest], parts.last_marts))
+            performance()
 
     def make(self, planned: Planned) -> None:
         """Make one run and wait for its end.
@@ -194,11 +227,23 @@ class Runs:
         last = last_day(self.settings)
         days = [day for found in touched_days(self.lake).values() for day in found if last and day <= last]
         if not days:
-            raise NothingLandedError(
-                f"nothing has been ingested: put exports into {self.settings.exports}/<source>/<YYYY-MM-DD>/, "
-                "or run `crm-assets demo`"
-            )
+            raise self._nothing_ingested()
         return max(days)
+
+    def require_exports(self) -> None:
+        """Make sure that there is something to work on.
+
+        Raises:
+            NothingLandedError: Nothing has landed, nor been ingested before.
+        """
+        if not landed_deliveries(self.settings, self.lake) and not any(touched_days(self.lake).values()):
+            raise self._nothing_ingested()
+
+    def _nothing_ingested(self) -> NothingLandedError:
+        return NothingLandedError(
+            f"nothing has been ingested: put exports into {self.settings.exports}/<source>/<YYYY-MM-DD>/, "
+            "or run `crm-assets demo`"
+        )
 
     def _require_partition(self, day: date) -> None:
         first, last = self.settings.start_date, last_day(self.settings)
@@ -207,16 +252,6 @@ class Runs:
                 f"{day} has no partition: the workspace's days run from {first or '(nothing ingested)'} to "
                 f"{last or '(none)'}; a day has ended before it is scored"
             )
-
-    @contextmanager
-    def _second_process(self) -> Iterator[tuple[Parts, Callable[[Sequence[Planned]], Wait]]]:
-        """What is made where, and what hands runs to the second process, or makes them at once if there is none."""
-        graph = self._definitions.resolve_asset_graph()
-        if self.settings.processes == 1 or self.settings.engine != "duckdb":
-            yield Parts.whole(graph), self._make_all
-            return
-        with second_process(runs_elsewhere, self.settings, self.instance.get_ref()) as begin:
-            yield Parts.of(graph), begin
 
     def _untrained(self, months: Collection[date], past_months: Iterable[date]) -> dict[date, tuple[str, ...]]:
         """Models that months lack, or what is made beside them, as where a run was killed between the two.
@@ -259,13 +294,22 @@ class Runs:
         return lambda: None
 
 
-def runs_elsewhere(settings: Settings, instance: InstanceRef) -> Callable[[Planned], None]:
+def runs_elsewhere(instance: InstanceRef) -> Callable[[tuple[Settings, Planned]], None]:
     """What makes runs of a workspace in another process, whose failures can be told to this one."""
     quiet()
-    runs = Runs(settings, dg.DagsterInstance.from_ref(instance), lambda doing: None)
+    collect_seldom()
+    with getting_ready():
+        pass
+    for library in NEEDED_ELSEWHERE:
+        import_module(library)
+    runs: Runs | None = None
 
-    def make(planned: Planned) -> None:
+    def make(piece: tuple[Settings, Planned]) -> None:
+        nonlocal runs
+        settings, planned = piece
         try:
+            if runs is None or runs.settings != settings:
+                runs = Runs(settings, dg.DagsterInstance.from_ref(instance), lambda doing: None)
             runs.make(planned)
         except RunFailedError:
             raise

@@ -5,6 +5,7 @@ Belongs here: reading and printing. Not here: changing anything.
 
 from collections import Counter
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -21,6 +22,9 @@ from crm_assets.sources.mapping import read_sources
 
 SHOWN_DELIVERIES = 10
 SHOWN_REASONS = 10
+
+RULE = "recency"
+"""The rule that churn models are compared with, as leaderboards name it."""
 
 _COUNTS = {
     "order lines delivered": "SELECT count(*) FROM raw.transactions",
@@ -46,7 +50,7 @@ def print_summary(settings: Settings, console: Console, as_of: date) -> None:
             value = _value(warehouse, query, as_of)
             if value is not None:
                 table.add_row(label, f"{value:,}" if isinstance(value, int) else f"{value:,.2f}")
-        figure = _realised_churn(warehouse)
+        figure = _realised_churn(warehouse) or _held_out_churn(warehouse)
     console.print(table)
     if figure:
         console.print(figure, highlight=False, soft_wrap=True)
@@ -83,17 +87,38 @@ def _realised_churn(warehouse: duckdb.DuckDBPyConnection) -> str:
         "SELECT candidate, avg(value), count(*) FROM quality.churn_performance WHERE metric = 'auc' "
         "GROUP BY candidate ORDER BY candidate"
     )
-    try:
-        means = {candidate: (value, days) for candidate, value, days in warehouse.execute(query).fetchall()}
-    except duckdb.CatalogException:
-        return ""
+    means = {candidate: (value, days) for candidate, value, days in _rows(warehouse, query)}
     if "churn_scores" not in means:
         return ""
     score, days = means["churn_scores"]
     return (
         f"churn scores of {days} past {'day' if days == 1 else 'days'}, as they turned out: mean AUC {score:.3f}; "
-        f"ranking by recency: {means['recency'][0]:.3f}"
+        f"ranking by recency: {means[RULE][0]:.3f}"
     )
+
+
+def _held_out_churn(warehouse: duckdb.DuckDBPyConnection) -> str:
+    query = (
+        "SELECT candidate, value, is_champion FROM quality.leaderboard_churn WHERE metric = 'auc' "
+        "AND trained_for = (SELECT max(trained_for) FROM quality.leaderboard_churn)"
+    )
+    rows = _rows(warehouse, query)
+    figures = {candidate: value for candidate, value, _ in rows}
+    champion = next((candidate for candidate, _, is_champion in rows if is_champion), RULE)
+    if champion == RULE:
+        return ""
+    return (
+        f"churn model ({champion}) on days held out: AUC {figures[champion]:.3f}; "
+        f"ranking by recency: {figures[RULE]:.3f}"
+    )
+
+
+def _rows(warehouse: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    """The rows of a query; none when its table has not been made."""
+    try:
+        return warehouse.execute(query).fetchall()
+    except duckdb.CatalogException:
+        return []
 
 
 def _print_deliveries(settings: Settings, console: Console) -> None:

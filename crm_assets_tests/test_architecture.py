@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each part may import of the package, besides itself; parts named later stand on those named earlier.
 MAY_IMPORT = {
     "contracts": set(),
+    "garbage": set(),
     "quiet": set(),
     "settings": set(),
     "partitions": {"settings"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "automation": {"contracts", "lake", "sources", "mining", "partitions", "settings", "assets", "checks"},
 }
 MAY_IMPORT["definitions"] = {*MAY_IMPORT, "definitions"} - {"demo"}
-MAY_IMPORT["app"] = {"definitions"}
+MAY_IMPORT["app"] = {"definitions", "garbage"}
 MAY_IMPORT["runs"] = {*MAY_IMPORT} - {"app", "demo"}
 MAY_IMPORT["status"] = {*MAY_IMPORT} - {"app", "demo"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"app"}

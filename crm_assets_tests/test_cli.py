@@ -6,11 +6,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from rich.console import Console
 
 from crm_assets.automation.instance import open_instance
 from crm_assets.definitions import build_defs, warehouse_of
 from crm_assets.partitions import range_tags
 from crm_assets.settings import load_settings
+from crm_assets.status import print_summary
 from crm_assets_tests import shop
 from crm_assets_tests.shop import crm_assets
 
@@ -109,10 +111,10 @@ def test_run_as_of_a_day_before_the_newest_makes_that_day(history: Path, tmp_pat
         assert warehouse.execute(days).fetchall() == [("2024-06-20",), (str(shop.HISTORY_ENDS),)]
 
 
-def test_run_refuses_a_day_outside_the_workspace(tmp_path: Path) -> None:
+def test_run_without_exports_says_where_they_go(tmp_path: Path) -> None:
     result = crm_assets(tmp_path, "run", "--as-of", "2024-06-20")
     assert result.exit_code == 1
-    assert "2024-06-20 has no partition" in result.stderr
+    assert f"put exports into {tmp_path}/exports/<source>/<YYYY-MM-DD>/" in result.stderr
 
 
 def test_an_unknown_setting_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -155,3 +157,22 @@ def test_the_schema_of_mappings_is_printed(tmp_path: Path) -> None:
         "transactions"
         in json.loads(crm_assets(tmp_path, "sources", "schema").stdout)["properties"]["tables"]["properties"]
     )
+
+
+def test_a_run_says_how_the_churn_model_did_on_days_held_out(tmp_path: Path) -> None:
+    rows = [
+        ("2024-05-01", "blend", 0.9, True),
+        ("2024-06-01", "logistic", 0.8125, True),
+        ("2024-06-01", "recency", 0.75, False),
+    ]
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("CREATE SCHEMA quality")
+        columns = "trained_for DATE, candidate VARCHAR, metric VARCHAR, value DOUBLE, is_champion BOOLEAN"
+        warehouse.execute(f"CREATE TABLE quality.leaderboard_churn ({columns})")
+        for month, candidate, auc, is_champion in rows:
+            for metric, value in (("auc", auc), ("ece", 0.01)):
+                values = [month, candidate, metric, value, is_champion]
+                warehouse.execute("INSERT INTO quality.leaderboard_churn VALUES (?, ?, ?, ?, ?)", values)
+    console = Console(record=True, width=200)
+    print_summary(load_settings(tmp_path), console, shop.LAST_DAY)
+    assert "churn model (logistic) on days held out: AUC 0.812; ranking by recency: 0.750" in console.export_text()

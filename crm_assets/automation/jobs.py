@@ -80,7 +80,8 @@ class Parts:
         marts_without_features: What is made without features of customers.
         models: All other models.
         marts: What is made of features and models, and of nothing in `marts_without_features`.
-        last_marts: What is made of those too, or looks back on scores of earlier days.
+        last_marts: What is made of those too.
+        performance: What looks back on scores of earlier days, or across both.
     """
 
     models_without_features: frozenset[dg.AssetKey]
@@ -88,21 +89,26 @@ class Parts:
     models: frozenset[dg.AssetKey]
     marts: frozenset[dg.AssetKey]
     last_marts: frozenset[dg.AssetKey]
+    performance: frozenset[dg.AssetKey]
 
     @classmethod
     def of(cls, graph: BaseAssetGraph[Any]) -> Self:
         """What can be made beside each other, by who needs whom."""
-        looking_back = AssetSelection.assets(["quality", "churn_performance"], ["quality", "subscription_performance"])
+        performance = AssetSelection.assets(
+            ["quality", "churn_performance"], ["quality", "subscription_performance"], ["quality", "drift"]
+        )
         with_features = AssetSelection.groups("features").downstream()
-        marts_without = SCORE - with_features - looking_back
-        last_marts = (SCORE & (marts_without | looking_back).downstream()) - marts_without
-        marts = SCORE - marts_without - last_marts
+        # Needs no features, but segments are described by it.
+        lifecycle = AssetSelection.assets(["marts", "lifecycle"]).downstream()
+        marts_without = SCORE - with_features - performance - lifecycle
+        last_marts = (SCORE & marts_without.downstream()) - marts_without - performance
+        marts = SCORE - marts_without - last_marts - performance
         models_without = TRAIN - with_features - (marts | (TRAIN & with_features)).upstream()
-        parts = (models_without, marts_without, TRAIN - models_without, marts, last_marts)
+        parts = (models_without, marts_without, TRAIN - models_without, marts, last_marts, performance)
         return cls(*(frozenset(part.resolve(graph)) for part in parts))
 
     @classmethod
     def whole(cls, graph: BaseAssetGraph[Any]) -> Self:
         """All of it in one process, in as few runs as can be."""
         none: frozenset[dg.AssetKey] = frozenset()
-        return cls(none, none, frozenset(TRAIN.resolve(graph)), frozenset(SCORE.resolve(graph)), none)
+        return cls(none, none, frozenset(TRAIN.resolve(graph)), frozenset(SCORE.resolve(graph)), none, none)

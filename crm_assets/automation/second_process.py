@@ -46,6 +46,8 @@ def second_process(
     spawn = multiprocessing.get_context("spawn")
     is_over = spawn.Event()
     pool = ProcessPoolExecutor(1, spawn, partial(_start, is_over, get_ready, *arguments))
+    # A pool starts its process with the first piece.
+    pool.submit(_work, [])
     try:
         yield lambda pieces: pool.submit(_work, list(pieces)).result
     except BrokenProcessPool as error:

@@ -197,6 +197,9 @@ def _ready() -> "Future[EphemeralDataContext]":
 def _new_context() -> "EphemeralDataContext":
     # Read when the package is imported.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    # Looks for each type it trusts in all modules there are, so it comes before the many of Great Expectations.
+    import skops.io  # noqa: F401, I001
+
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")

@@ -79,11 +79,14 @@ def test_parts_are_everything_once_and_need_none_that_comes_later() -> None:
     parts = Parts.of(graph)
     models, marts = (parts.models_without_features, parts.models), (parts.marts_without_features, parts.marts)
     assert sorted([*models[0], *models[1]]) == sorted(TRAIN.resolve(graph))
-    assert sorted([*marts[0], *marts[1], *parts.last_marts]) == sorted(SCORE.resolve(graph))
+    assert sorted([*marts[0], *marts[1], *parts.last_marts, *parts.performance]) == sorted(SCORE.resolve(graph))
     assert {"/".join(key.path) for key in models[0]} >= {"models/forecaster", "models/recommender"}
     needed = {key: graph.get(key).parent_keys for part in (*models, *marts) for key in part}
-    assert not any(needed[key] & (models[1] | marts[1] | parts.last_marts) for key in models[0] | marts[0])
-    assert not any(needed[key] & (models[0] | marts[0] | parts.last_marts) for key in models[1] | marts[1])
+    last = parts.last_marts | parts.performance
+    assert not any(needed[key] & (models[1] | marts[1] | last) for key in models[0] | marts[0])
+    assert not any(needed[key] & (models[0] | marts[0] | last) for key in models[1] | marts[1])
+    assert not any(graph.get(key).parent_keys & parts.performance for key in parts.last_marts)
+    assert not any(graph.get(key).parent_keys & parts.last_marts for key in parts.performance)
 
 
 def score(home: Path) -> list[str]:
