@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "demo_vs_pandas": ("", "--times 5"),
+    "code_location": ("",),
     "rules_vs_mlxtend": ("",),
     "scale": ("--lines 1500000 10000000",),
     "offers": ("",),

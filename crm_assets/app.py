@@ -4,8 +4,11 @@ Belongs here: nothing but the definitions, and what its processes are set to. No
 (`definitions.py`).
 """
 
-from crm_assets.definitions import build_defs
 from crm_assets.garbage import collect_seldom
 
+# Before the libraries, whose objects stay.
 collect_seldom()
+
+from crm_assets.definitions import build_defs  # noqa: E402
+
 defs = build_defs()

@@ -35,7 +35,7 @@ MAY_IMPORT["runs"] = {*MAY_IMPORT} - {"app", "demo"}
 MAY_IMPORT["status"] = {*MAY_IMPORT} - {"app", "demo"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"app"}
 
-HEAVY = ("great_expectations", "lightgbm", "sklearn", "mlxtend", "altair", "scipy")
+HEAVY = ("great_expectations", "lightgbm", "sklearn", "mlxtend", "altair", "scipy", "pandas", "numpy", "pyarrow")
 CLOCKS = {
     "now",
     "today",

@@ -16,7 +16,6 @@ from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BE
 from crm_assets.contracts.model import Table
 from crm_assets.lake.layout import Lake
 from crm_assets.mining.behaviour_cohorts import cohorts
-from crm_assets.mining.behaviour_repeats import order_gaps, repeat_curves
 from crm_assets.mining.behaviour_sales import sales
 from crm_assets.mining.persons import Persons
 
@@ -88,6 +87,7 @@ def behaviour_repeats(
 ) -> Iterator[dg.Output[ir.Table]]:
     """How soon customers placed their next orders, up to the newest day with a sale."""
     from crm_assets.assets import behaviour_plots
+    from crm_assets.mining.behaviour_repeats import repeat_curves
 
     span = span_of(customer_days)
     if span is None:
@@ -108,6 +108,8 @@ def behaviour_gaps(
     context: dg.AssetExecutionContext, customer_days: ir.Table, identity_members: ir.Table
 ) -> Iterator[dg.Output[ir.Table]]:
     """The days between orders, up to the newest day with a sale."""
+    from crm_assets.mining.behaviour_repeats import order_gaps
+
     span = span_of(customer_days)
     if span is None:
         yield nothing(context, BEHAVIOUR_GAPS, "transactions of customers")

@@ -26,7 +26,6 @@ from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.cleaning import valid_on
 from crm_assets.mining.persons import Persons
-from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.samples import as_floats, sample_customers
 from crm_assets.partitions import days, month_of
 from crm_assets.settings import Settings
@@ -54,6 +53,8 @@ def behaviour_revenue_changes(
     lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[ir.Table]]:
     """What moved revenue between each complete month and the one before, and that of the year before."""
+    from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
+
     span = span_of(transactions)
     if span is None:
         yield nothing(context, BEHAVIOUR_REVENUE_CHANGES, "transactions")

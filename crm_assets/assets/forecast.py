@@ -19,7 +19,6 @@ from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.forecast import MONTH, REVENUE, SALES_FORECAST, WEEK
 from crm_assets.lake.functions import local_day
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.sales_series import dated_campaigns, sales_by_day
 from crm_assets.partitions import BEFORE_THE_MONTH, UP_TO_THE_DAY, days, month_of, months
 from crm_assets.settings import Settings
 
@@ -66,6 +65,7 @@ def forecaster_model(
     import pandas as pd
 
     from crm_assets.mining.forecast import choose_forecasters
+    from crm_assets.mining.sales_series import sales_by_day
 
     models, boards = {}, []
     dated = _dated(campaigns, told_campaigns, settings)
@@ -106,7 +106,7 @@ def sales_forecast(
 
     from crm_assets.assets import behaviour_plots
     from crm_assets.mining.forecast import ForecastModel, forecast_sales, series_name
-    from crm_assets.mining.sales_series import whole_periods
+    from crm_assets.mining.sales_series import sales_by_day, whole_periods
 
     found = []
     dated = _dated(campaigns, told_campaigns, settings)
@@ -130,6 +130,8 @@ def sales_forecast(
 
 def _dated(campaigns: ir.Table, told_campaigns: ir.Table, settings: Settings) -> "pd.DataFrame":
     """When campaigns run, in the workspace's time zone, and since when that is known."""
+    from crm_assets.mining.sales_series import dated_campaigns
+
     days = {
         name: local_day(campaigns[moment], settings.timezone)
         for name, moment in (("first_day", "start_at"), ("last_day", "end_at"))

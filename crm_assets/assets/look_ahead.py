@@ -16,7 +16,6 @@ from crm_assets.assets.persons import LINE_COLUMNS, FeatureInputs, features_of_p
 from crm_assets.contracts.registry import TRAINING_FEATURES, contract_of
 from crm_assets.lake.layout import Lake
 from crm_assets.mining.as_of_days import Hold
-from crm_assets.mining.look_ahead import SAMPLE, known_by, looking_ahead
 from crm_assets.mining.samples import as_floats, sample_customers
 from crm_assets.settings import Settings
 
@@ -51,6 +50,8 @@ def features_looking_ahead(
     Rows that came late, and corrections, change what features of a past day are. A difference that is due to them alone
     is no look ahead: made again from whole and from cut tables, the features are then the same. It is logged.
     """
+    from crm_assets.mining.look_ahead import SAMPLE, known_by, looking_ahead
+
     of_day = training_features.filter(training_features.as_of == as_of)
     rows = sample_customers(of_day, SAMPLE, settings.seed)
     trained = rows.select(*_KEY, **as_floats(rows, features)).to_pandas()

@@ -18,13 +18,10 @@ from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.cross_sell import cross_sell_rules as mine_rules
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.rfm import rfm_measures
 from crm_assets.mining.samples import as_floats
 from crm_assets.mining.segments import customer_segments as segment
-from crm_assets.mining.sequential_rules import SequenceLimits
-from crm_assets.mining.sequential_rules import sequential_rules as mine_sequences
 from crm_assets.partitions import UP_TO_THE_DAY, days, month_of
 from crm_assets.settings import Settings
 
@@ -146,6 +143,7 @@ def cross_sell_rules(
 ) -> ir.Table:
     """What is bought together, as of the newest day with an order."""
     from crm_assets.assets import plots
+    from crm_assets.mining.cross_sell import cross_sell_rules as mine_rules
 
     as_of = transactions.day.max().to_pyarrow().as_py()
     if as_of is None:
@@ -200,6 +198,8 @@ def sequential_rules(
 ) -> ir.Table:
     """What customers buy next who bought something else, as of the newest day with an order."""
     from crm_assets.assets import plots
+    from crm_assets.mining.sequential_rules import SequenceLimits
+    from crm_assets.mining.sequential_rules import sequential_rules as mine_sequences
 
     as_of = transactions.day.max().to_pyarrow().as_py()
     if as_of is None:

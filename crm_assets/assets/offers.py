@@ -25,8 +25,6 @@ from crm_assets.mining.next_best_action import next_best_action as choose_action
 from crm_assets.mining.offers import OfferRules
 from crm_assets.mining.offers import cross_sell_offers as make_offers
 from crm_assets.mining.persons import Persons
-from crm_assets.mining.up_sell_offers import nothing as no_steps
-from crm_assets.mining.up_sell_offers import up_sell_offers as make_steps
 from crm_assets.settings import Settings
 
 
@@ -88,6 +86,9 @@ def up_sell_offers(
     settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[object]]:
     """The step above what each customer buys, as of the newest day with an order, and how well steps were foreseen."""
+    from crm_assets.mining.up_sell_offers import nothing as no_steps
+    from crm_assets.mining.up_sell_offers import up_sell_offers as make_steps
+
     as_of = transactions.day.max().to_pyarrow().as_py()
     if as_of is None:
         context.log.warning("up-sell offers: needs transactions: 0 rows")

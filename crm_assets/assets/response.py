@@ -20,7 +20,6 @@ from crm_assets.contracts.response import CAMPAIGN_RESPONSES, CONTACT_PREFERENCE
 from crm_assets.lake.functions import local_time
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
-from crm_assets.mining.campaign_responses import campaign_response_rates, campaign_response_sums
 from crm_assets.mining.cleaning import valid_on
 from crm_assets.mining.contact_preferences import contact_choices
 from crm_assets.mining.contact_preferences import contact_preferences as prefer
@@ -228,6 +227,8 @@ def campaign_responses(
     identity_members: ir.Table,
 ) -> Iterator[dg.Output[ir.Table]]:
     """What each campaign got up to the newest contact or response."""
+    from crm_assets.mining.campaign_responses import campaign_response_rates, campaign_response_sums
+
     newest = ibis.greatest(campaign_contacts.day.max(), campaign_contacts.responded_at.date().max())
     as_of = newest.to_pyarrow().as_py()
     if as_of is None:

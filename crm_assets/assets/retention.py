@@ -15,8 +15,6 @@ from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.retention import RETENTION_OUTCOMES, RETENTION_QUEUE
 from crm_assets.contracts.value import CUSTOMER_VALUE
 from crm_assets.mining.persons import Persons
-from crm_assets.mining.retention import RetentionPolicy
-from crm_assets.mining.retention import retention_queue as queue_customers
 from crm_assets.partitions import days
 from crm_assets.settings import Settings
 
@@ -38,6 +36,9 @@ def retention_queue(
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
     """Whom to contact so that they stay, the most value at risk first."""
+    from crm_assets.mining.retention import RetentionPolicy
+    from crm_assets.mining.retention import retention_queue as queue_customers
+
     policy = RetentionPolicy(
         capacity=settings.retention_capacity,
         contact_cost=settings.retention_contact_cost,

@@ -23,7 +23,6 @@ from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES
 from crm_assets.lake.layout import Lake
 from crm_assets.lake.models import StoredModel
 from crm_assets.mining.as_of_days import union
-from crm_assets.mining.look_ahead import SAMPLE, known_by
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.samples import bounded, sample_customers
 from crm_assets.mining.subscriptions import contract_versions, label_days, running_subscriptions
@@ -195,6 +194,8 @@ class Contracts:
 
     def as_known_by(self, as_of: date, seed: int) -> ir.Table:
         """Some of the contracts that run on a day and were delivered by then, by tables with nothing from after it."""
+        from crm_assets.mining.look_ahead import SAMPLE, known_by
+
         tables = {name: known_by(getattr(self, name), as_of) for name in _TABLES}
         full = {source: [day for day in dates if day <= as_of] for source, dates in self.full_exports.items()}
         cut = replace(self, **tables, full_exports=full, versions=contract_versions(tables["delivered"], full))

@@ -11,6 +11,9 @@ ITEM_OF_LEVEL = {"product": "product_id", "product_type": "subcategory", "catego
 
 LEVELS = tuple(ITEM_OF_LEVEL)
 
+FALSE_DISCOVERY_RATE = 0.05
+"""Share of false rules that is put up with among those that count as found: the highest q-value of these."""
+
 CROSS_SELL_RULES = Table(
     name="cross_sell_rules",
     description="Which products, product types, categories and brands are bought together: rules of baskets.",

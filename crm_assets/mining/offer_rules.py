@@ -12,9 +12,9 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
+from crm_assets.contracts.basket import FALSE_DISCOVERY_RATE
 from crm_assets.contracts.offers import MISSING_ITEM, NEXT_PURCHASE, RULE
 from crm_assets.mining.cleaning import valid_on
-from crm_assets.mining.rule_tests import FALSE_DISCOVERY_RATE
 
 if TYPE_CHECKING:
     import pandas as pd

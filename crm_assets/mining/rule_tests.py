@@ -11,13 +11,11 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from crm_assets.contracts.basket import FALSE_DISCOVERY_RATE
 from crm_assets.mining.itemsets import Itemsets
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FALSE_DISCOVERY_RATE = 0.05
-"""Share of false rules that is put up with among those that count as found."""
 
 
 def tested_rules(rules: "pd.DataFrame", itemsets: Itemsets, hypotheses: int) -> "pd.DataFrame":

@@ -23,10 +23,9 @@ import numpy as np
 from ibis import _
 from numpy.typing import NDArray
 
-from crm_assets.contracts.basket import LEVELS, SEQUENTIAL_RULES
+from crm_assets.contracts.basket import FALSE_DISCOVERY_RATE, LEVELS, SEQUENTIAL_RULES
 from crm_assets.contracts.layers import DAY
 from crm_assets.mining.offers import items_of, products_bought
-from crm_assets.mining.rule_tests import FALSE_DISCOVERY_RATE
 from crm_assets.mining.samples import about
 
 if TYPE_CHECKING:
