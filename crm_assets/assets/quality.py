@@ -3,6 +3,7 @@
 Belongs here: assets that measure other assets over time. Not here: checks of a single table (`checks/`).
 """
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,10 +16,12 @@ from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.subscriptions import MODEL
 from crm_assets.contracts.canonical import SUBSCRIPTIONS
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
+from crm_assets.contracts.layers import EXPORT_DATE
 from crm_assets.contracts.model import Table
 from crm_assets.contracts.subscriptions import SUBSCRIPTION_CHURN_SCORES, SUBSCRIPTION_PERFORMANCE
 from crm_assets.lake.layout import Lake
 from crm_assets.mining.persons import Persons
+from crm_assets.mining.samples import sample_customers
 from crm_assets.mining.subscriptions import contract_outcomes
 from crm_assets.settings import Settings
 
@@ -45,16 +48,17 @@ def churn_performance(
     identity_members: ir.Table,
     settings: dg.ResourceParam[Settings],
 ) -> ir.Table:
-    """How the published churn scores of each past day turned out, beside the recency rule."""
-    from crm_assets.mining.churn_performance import CUSTOMERS, realised_outcomes
+    """How published churn scores of past days turned out, beside the recency rule."""
+    from crm_assets.mining.churn_performance import CUSTOMERS, judged_days, realised_outcomes
 
     newest = customer_days.day.max().to_pyarrow().as_py()
     if newest is None:
         return ibis.memtable([], schema=CHURN_PERFORMANCE.schema)
     persons = Persons.of(identity_members)
-    outcomes = realised_outcomes(
-        scores, customer_days, newest, terms_of_days(scores, customer_days, persons, settings), persons
-    )
+    terms = terms_of_days(scores, customer_days, persons, settings)
+    days = judged_days({day: of_day.horizon_days for day, of_day in terms.items()}, newest)
+    drawn = _drawn(scores, days, settings)
+    outcomes = realised_outcomes(drawn, customer_days, newest, {day: terms[day] for day in days}, persons)
     return _judged(context, outcomes, CUSTOMERS, CHURN_PERFORMANCE, settings)
 
 
@@ -76,16 +80,26 @@ def subscription_performance(
     settings: dg.ResourceParam[Settings],
     lake: dg.ResourceParam[Lake],
 ) -> ir.Table:
-    """How the published scores of contracts of each past day turned out, beside the rule that young ones end."""
-    from crm_assets.mining.churn_performance import CONTRACTS
+    """How published scores of contracts of past days turned out, beside the rule that young ones end."""
+    from crm_assets.mining.churn_performance import CONTRACTS, judged_days
 
     if not lake.has_rows("marts", SUBSCRIPTION_CHURN_SCORES.name):
         context.log.info("performance of subscription_churn_scores: needs scores of contracts: 0 rows")
         return ibis.memtable([], schema=SUBSCRIPTION_PERFORMANCE.schema)
     cards = cards_of_days(scores, MODEL, settings)
     horizons = {day: card.get("horizon_days", settings.subscription_horizon_days) for day, card in cards.items()}
-    outcomes = contract_outcomes(scores, subscriptions, delivered, horizons)
+    newest = delivered[EXPORT_DATE.name].max().to_pyarrow().as_py()
+    days = judged_days(horizons, newest) if newest else []
+    if not days:
+        return ibis.memtable([], schema=SUBSCRIPTION_PERFORMANCE.schema)
+    drawn = _drawn(scores, days, settings)
+    outcomes = contract_outcomes(drawn, subscriptions, delivered, {day: horizons[day] for day in days})
     return _judged(context, outcomes.to_pandas(), CONTRACTS, SUBSCRIPTION_PERFORMANCE, settings)
+
+
+def _drawn(scores: ir.Table, days: list[date], settings: Settings) -> ir.Table:
+    """The scores of some days, of no more customers than models learn from."""
+    return sample_customers(scores.filter(scores.as_of.isin(days)), settings.training_customers, settings.seed)
 
 
 def _judged(

@@ -83,7 +83,7 @@ def retention_outcomes(
     outcomes = queue_outcomes(queue, customer_days, newest, horizons, persons)
     if outcomes.empty:
         context.log.info("retention outcomes: needs a queue whose horizon has ended")
-    return ibis.memtable(measure_effect(outcomes, settings.seed), schema=RETENTION_OUTCOMES.schema)
+    return ibis.memtable(measure_effect(outcomes), schema=RETENTION_OUTCOMES.schema)
 
 
 retention_assets = [retention_queue, retention_outcomes]

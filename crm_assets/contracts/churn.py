@@ -80,8 +80,9 @@ def performance(name: str, description: str, candidates: str, scored: str, churn
 
 CHURN_PERFORMANCE = performance(
     "churn_performance",
-    "How the published churn scores of each day turned out, beside the recency rule.",
+    "How published churn scores turned out, beside the recency rule: of the newest 31 days whose horizon has ended, and of "
+    "the last day with scores of each month before. Of more than `training_customers` customers, so many are drawn.",
     candidates="churn_scores as published, or the baseline recency.",
-    scored="Customers scored on the day.",
+    scored="Customers scored on the day, or drawn of these.",
     churned="Of these, customers without an order within the horizon.",
 )

@@ -59,7 +59,7 @@ RETENTION_OUTCOMES = Table(
         Column("mean_contacted", "float64", "Mean within the horizon of those to be contacted; null without any."),
         Column("mean_held_out", "float64", "Mean within the horizon of those held out; null without any."),
         Column("effect", "float64", "Difference of the means, a contact's effect; null where one is missing."),
-        Column("low", "float64", "Lower end of its 95% bootstrap interval; null with fewer than two customers a side."),
-        Column("high", "float64", "Upper end of its 95% bootstrap interval; null likewise."),
+        Column("low", "float64", "Lower end of its 95% interval by Welch; null with fewer than two customers a side."),
+        Column("high", "float64", "Upper end of its 95% interval by Welch; null likewise."),
     ),
 )

@@ -31,8 +31,9 @@ SUBSCRIPTION_CHURN_SCORES = Table(
 
 SUBSCRIPTION_PERFORMANCE = performance(
     "subscription_performance",
-    "How the published scores of running contracts of each day turned out, beside the rule that young contracts end.",
+    "How published scores of running contracts turned out, beside the rule that young contracts end: of the days and "
+    "customers that `churn_performance` would look at.",
     candidates="subscription_churn_scores as published, or the baseline tenure.",
-    scored="Contracts scored on the day of which it is known by now.",
+    scored="Contracts scored on the day, of the customers drawn, of which it is known by now.",
     churned="Of these, contracts that ended within the horizon.",
 )

@@ -22,6 +22,9 @@ from crm_assets.mining.persons import ALONE, Persons
 RANKING_METRICS = ("auc", "pr_auc", "lift_at_10")
 """The figures that a rule has; days are no probability."""
 
+NEWEST_DAYS = 31
+"""Newest days that are each judged; of earlier months it is the last day with scores."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -44,6 +47,21 @@ CUSTOMERS = Judged("churn_scores", "recency", "recency_days", 1)
 CONTRACTS = Judged("subscription_churn_scores", "tenure", "tenure_days", -1)
 
 
+def judged_days(horizons: Mapping[date, int], until: date) -> list[date]:
+    """The days whose scores are judged, so that one more day of scores makes judging them take no longer.
+
+    Args:
+        horizons: Length of the label in days, by the day of the scores.
+        until: Last day seen; days whose horizon ends later are left out.
+
+    Returns:
+        In order: the newest `NEWEST_DAYS`, and the last one of each month before.
+    """
+    ended = sorted(day for day, length in horizons.items() if day + timedelta(days=length) <= until)
+    last_of_month = {(day.year, day.month): day for day in ended}
+    return sorted({*last_of_month.values(), *ended[-NEWEST_DAYS:]})
+
+
 def realised_outcomes(
     scores: ir.Table,
     customer_days: ir.Table,
@@ -54,10 +72,10 @@ def realised_outcomes(
     """Published scores with what their customers did.
 
     Args:
-        scores: Rows of the mart `churn_scores`.
+        scores: Rows of the mart `churn_scores`; of customers without any, nothing is looked at.
         customer_days: As `mining.customer_days.customer_days` gives it.
         as_of: Last day seen; scores whose horizon ends later are left out.
-        terms: What counted as churn, by the day of the scores.
+        terms: What counted as churn, by the day of the scores; scores of other days are left out.
         persons: Who records stand for; the scores of a day are of the persons of that day.
 
     Returns:
@@ -67,6 +85,7 @@ def realised_outcomes(
     if not ended:
         return pd.DataFrame(columns=["as_of", "customer_id", "churn_probability", "recency_days", "churned"])
     seen = customer_days.filter(customer_days.day <= as_of)
+    scores = scores.filter(scores.as_of.isin(list(ended)))
     parts = []
     for of_days, days in alike_neighbours(ended):
         for group, rows in persons.customer_days_of(seen, days):
@@ -75,6 +94,7 @@ def realised_outcomes(
 
 
 def _outcomes(scores: ir.Table, customer_days: ir.Table, days: list[date], terms: ChurnTerms) -> pd.DataFrame:
+    customer_days = customer_days.semi_join(scores, "customer_id")
     labels = churn_labels(customer_days, days, terms.horizon_days, terms.active_days)
     key = ["as_of", "customer_id"]
     labelled = scores.select(*key, "churn_probability").join(labels, key).select(*key, "churn_probability", "churned")

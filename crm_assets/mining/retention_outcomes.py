@@ -4,33 +4,61 @@ Belongs here: what customers of a queue did, and the difference between those to
 Not here: the queue (`retention.py`).
 
 Customers count by what the queue said, not by whether a contact took place, since who can be reached is no random draw.
+Queues of all days are added up in the engine, exactly, so that a year of them takes no more memory than a day.
+Source of the interval: Welch, The generalization of Student's problem when several different population variances are
+involved (Biometrika, 1947).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from math import sqrt
 
 import ibis.expr.types as ir
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from crm_assets.contracts.model import MONEY
 from crm_assets.contracts.retention import MEASURES, RETENTION_OUTCOMES
 from crm_assets.mining.as_of_days import alike_neighbours
 from crm_assets.mining.persons import ALONE, Persons
 
-RESAMPLES = 1_000
-"""Resamples of the bootstrap."""
+CONFIDENCE = 0.95
 
-_CELLS = 4_000_000
-"""Weights drawn at once, so that memory does not grow with the queue."""
+_SUMS = ("customers", *MEASURES, *(f"{name}_squares" for name in MEASURES))
 
-_COLUMNS = ("as_of", "customer_id", "is_holdout", *MEASURES)
+
+@dataclass(frozen=True)
+class Side:
+    """What the customers of one side did, added up.
+
+    Attributes:
+        customers: Their number.
+        total: Sum of a measure.
+        squares: Sum of its squares.
+    """
+
+    customers: int
+    total: Fraction
+    squares: Fraction
+
+    @property
+    def mean(self) -> Fraction | None:
+        """Null without customers."""
+        return self.total / self.customers if self.customers else None
+
+    @property
+    def variance_of_mean(self) -> float:
+        """Of two customers or more."""
+        variance = (self.squares - self.total * self.total / self.customers) / (self.customers - 1)
+        return float(variance / self.customers)
 
 
 def queue_outcomes(
     queue: ir.Table, customer_days: ir.Table, as_of: date, horizons: Mapping[date, int], persons: Persons = ALONE
 ) -> pd.DataFrame:
-    """What the customers of each queue did within the horizon after its day.
+    """What the customers of each queue did within the horizon after its day, added up.
 
     Args:
         queue: Rows of the mart `retention_queue`.
@@ -40,11 +68,12 @@ def queue_outcomes(
         persons: Who records stand for; the queue of a day is of the persons of that day.
 
     Returns:
-        as_of, customer_id, is_holdout, orders, spend (net of returns); by as_of and customer_id.
+        as_of, is_holdout, customers, and the sums of orders and of spend (net of returns) and of their squares; by as_of
+        and is_holdout.
     """
     ended = {day: length for day, length in horizons.items() if day + timedelta(days=length) <= as_of}
     if not ended:
-        return pd.DataFrame(columns=list(_COLUMNS))
+        return pd.DataFrame(columns=["as_of", "is_holdout", *_SUMS])
     # Nothing before the first queue is looked at.
     seen = customer_days.filter((customer_days.day > min(ended)) & (customer_days.day <= as_of))
     seen = seen.select("day", "customer_id", "orders", "amount")
@@ -64,62 +93,64 @@ def _outcomes(queue: ir.Table, customer_days: ir.Table, horizon_days: int) -> pd
     within = joined.filter((age > 0) & (age <= horizon_days))
     done = within.group_by(key).agg(orders=within.orders.sum(), spend=within.amount.sum())
     rows = queued.left_join(done, key)
-    return (
-        rows.select(
-            *key,
-            "is_holdout",
-            orders=rows.orders.fill_null(0).cast("int64"),
-            spend=rows.spend.cast("float64").fill_null(0.0),
-        )
-        .order_by(key)
-        .to_pandas()
+    rows = rows.select(
+        "as_of",
+        "is_holdout",
+        orders=rows.orders.fill_null(0).cast("int64"),
+        spend=rows.spend.cast(MONEY).fill_null(Decimal(0)),
     )
+    sums = rows.group_by("as_of", "is_holdout").agg(
+        customers=rows.count(),
+        **{name: rows[name].sum() for name in MEASURES},
+        **{f"{name}_squares": (rows[name] * rows[name]).sum() for name in MEASURES},
+    )
+    return sums.select("as_of", "is_holdout", *_SUMS).order_by("as_of", "is_holdout").to_pandas()
 
 
-def retention_outcomes(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
+def retention_outcomes(outcomes: pd.DataFrame) -> pd.DataFrame:
     """The effect of the queue of each day, with its interval.
 
     Args:
         outcomes: As `queue_outcomes` gives them.
-        seed: Of the bootstrap.
 
     Returns:
         Rows of `contracts.retention.RETENTION_OUTCOMES`, by as_of and measure.
     """
     rows = []
-    for as_of, day in outcomes.groupby("as_of", sort=True):
-        held_out = day["is_holdout"].to_numpy(dtype=bool)
+    for as_of, sides in outcomes.groupby("as_of", sort=True):
         for measure in MEASURES:
-            values = day[measure].to_numpy(dtype=float)
-            rows.append({"as_of": as_of, "measure": measure, **effect(values[~held_out], values[held_out], seed)})
+            contacted, held_out = (_side(sides[sides["is_holdout"] == held], measure) for held in (False, True))
+            rows.append({"as_of": as_of, "measure": measure, **effect(contacted, held_out)})
     return pd.DataFrame(rows, columns=list(RETENTION_OUTCOMES.by_name))
 
 
-def effect(contacted: NDArray[np.float64], held_out: NDArray[np.float64], seed: int) -> dict[str, float | int | None]:
-    """Difference of two means, with the interval of 95% of its resamples; each side is resampled by itself."""
-    means = [float(side.mean()) if len(side) else None for side in (contacted, held_out)]
-    low = high = None
-    if min(len(contacted), len(held_out)) > 1:
-        generator = np.random.default_rng(seed)
-        differences = _resampled_means(contacted, generator) - _resampled_means(held_out, generator)
-        low, high = (float(end) for end in np.quantile(differences, [0.025, 0.975]))
+def _side(sums: pd.DataFrame, measure: str) -> Side:
+    if sums.empty:
+        return Side(0, Fraction(0), Fraction(0))
+    row = sums.iloc[0]
+    return Side(int(row["customers"]), Fraction(row[measure]), Fraction(row[f"{measure}_squares"]))
+
+
+def effect(contacted: Side, held_out: Side) -> dict[str, float | int | None]:
+    """Difference of two means, with its interval of 95% by Welch; none with fewer than two customers a side."""
+    from scipy.stats import t
+
+    means, difference, low, high = (contacted.mean, held_out.mean), None, None, None
+    if means[0] is not None and means[1] is not None:
+        difference = float(means[0] - means[1])
+    if difference is not None and min(contacted.customers, held_out.customers) > 1:
+        spread = contacted.variance_of_mean + held_out.variance_of_mean
+        half = 0.0
+        if spread:
+            parts = [side.variance_of_mean**2 / (side.customers - 1) for side in (contacted, held_out)]
+            half = float(t.ppf((1 + CONFIDENCE) / 2, spread**2 / sum(parts))) * sqrt(spread)
+        low, high = difference - half, difference + half
     return {
-        "contacted": len(contacted),
-        "held_out": len(held_out),
-        "mean_contacted": means[0],
-        "mean_held_out": means[1],
-        "effect": None if means[0] is None or means[1] is None else means[0] - means[1],
+        "contacted": contacted.customers,
+        "held_out": held_out.customers,
+        "mean_contacted": None if means[0] is None else float(means[0]),
+        "mean_held_out": None if means[1] is None else float(means[1]),
+        "effect": difference,
         "low": low,
         "high": high,
     }
-
-
-def _resampled_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Means of resamples: how often each distinct value is drawn is all that matters."""
-    distinct, counts = np.unique(values, return_counts=True)
-    at_once, parts = max(1, _CELLS // len(distinct)), []
-    for first in range(0, RESAMPLES, at_once):
-        size = min(at_once, RESAMPLES - first)
-        drawn = generator.multinomial(len(values), counts / len(values), size=size)
-        parts.append((drawn * distinct).sum(axis=1) / len(values))
-    return np.concatenate(parts)

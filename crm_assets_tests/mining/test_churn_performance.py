@@ -1,12 +1,13 @@
 """Published scores beside what came of them: of contracts by hand, and figures beside the rule."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import ibis
 import pandas as pd
 import pytest
 
-from crm_assets.mining.churn_performance import CONTRACTS, churn_performance, curves
+from crm_assets.mining.churn_performance import CONTRACTS, churn_performance, curves, judged_days, realised_outcomes
+from crm_assets.mining.churn_terms import ChurnTerms
 from crm_assets.mining.subscriptions import contract_outcomes
 
 AS_OF, NEXT = date(2024, 3, 31), date(2024, 4, 1)
@@ -70,6 +71,32 @@ def test_each_day_is_judged_by_the_horizon_of_its_model():
     }
     with pytest.raises(ValueError, match="at least one day"):
         contract_outcomes(None, None, None, {})
+
+
+def test_the_newest_days_are_each_judged_and_earlier_months_by_their_last_day():
+    days = [date(2024, 1, 1) + timedelta(days=number) for number in range(182)]
+    until = date(2024, 6, 30)
+    found = judged_days(dict.fromkeys(days, 30), until)
+    assert found[:4] == [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), date(2024, 4, 30)]
+    # The horizon of 31 May ends on 30 June.
+    assert found[4:] == [date(2024, 5, number) for number in range(1, 32)]
+    assert judged_days({date(2024, 1, 7): 30, date(2024, 1, 8): 7}, date(2024, 1, 15)) == [date(2024, 1, 8)]
+    assert judged_days({}, until) == []
+
+
+def test_customers_are_judged_by_whether_they_ordered_within_the_horizon_of_the_day_of_their_scores():
+    orders = [(date(2024, 3, 1), "stays"), (date(2024, 4, 30), "stays"), (date(2024, 3, 21), "leaves")]
+    orders += [(date(2024, 3, 25), "was not scored")]
+    days = ibis.memtable(
+        [(*row, 1) for row in orders], schema={"day": "date", "customer_id": "string", "orders": "int64"}
+    )
+    rows = [(AS_OF, "stays", 0.25), (AS_OF, "leaves", 0.75), (NEXT, "leaves", 0.5)]
+    scores = ibis.memtable(rows, schema={"as_of": "date", "customer_id": "string", "churn_probability": "float64"})
+    found = realised_outcomes(scores, days, ENDS, {AS_OF: ChurnTerms(30, 60)})
+    assert found[["customer_id", "churn_probability", "recency_days", "churned"]].to_numpy().tolist() == [
+        ["leaves", 0.75, 10, True],
+        ["stays", 0.25, 30, False],
+    ]
 
 
 def judged(probability, tenure, churned, customers=None):

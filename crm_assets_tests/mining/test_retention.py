@@ -1,6 +1,7 @@
 """The retention queue: who is in it and in which order, who is held out, what to do, and what it brought."""
 
 from datetime import date, timedelta
+from fractions import Fraction
 
 import ibis
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_ind
 
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.features import CUSTOMER_DAYS
@@ -18,7 +20,7 @@ from crm_assets.mining.churn_reasons import NOTHING, by_theme, sentence, theme
 from crm_assets.mining.identity import BEGINNING
 from crm_assets.mining.persons import Persons
 from crm_assets.mining.retention import ACTION_OF_THEME, RetentionPolicy, action_of, is_held_out, retention_queue
-from crm_assets.mining.retention_outcomes import effect, queue_outcomes, retention_outcomes
+from crm_assets.mining.retention_outcomes import Side, effect, queue_outcomes, retention_outcomes
 
 DAY = date(2024, 3, 10)
 CONNECTION = ibis.duckdb.connect()
@@ -195,8 +197,8 @@ def test_outcomes_are_orders_and_spend_within_the_horizon_after_the_day():
     )  # fmt: skip
     rows = queued([(DAY, "a", False), (DAY, "b", True), (DAY, "c", False), (DAY + timedelta(5), "a", False)])
     outcomes = queue_outcomes(rows, days, DAY + timedelta(30), MONTH)
-    assert outcomes[["customer_id", "is_holdout", "orders", "spend"]].to_numpy().tolist() == [
-        ["a", False, 3, 15], ["b", True, 0, -4], ["c", False, 0, 0]
+    assert outcomes.drop(columns="as_of").to_numpy().tolist() == [
+        [False, 2, 3, 15, 9, 225], [True, 1, 0, -4, 0, 16]
     ]  # fmt: skip
     assert queue_outcomes(rows, days, DAY + timedelta(29), MONTH).empty
     assert queue_outcomes(rows, days, DAY + timedelta(35), MONTH)["as_of"].nunique() == 2
@@ -215,47 +217,52 @@ def test_outcomes_count_the_persons_of_the_queue_day():
     days = days_table([(who, DAY + timedelta(7), 1, 10) for who in "ab"])
     rows = queued([(DAY, "a", False), (DAY, "b", True), (DAY + timedelta(6), "a", False)])
     outcomes = queue_outcomes(rows, days, DAY + timedelta(40), MONTH, persons)
-    assert outcomes[["customer_id", "orders", "spend"]].to_numpy().tolist() == [
-        ["a", 1, 10],
-        ["b", 1, 10],
-        ["a", 2, 20],
+    assert outcomes[["is_holdout", "customers", "orders", "spend"]].to_numpy().tolist() == [
+        [False, 1, 1, 10],
+        [True, 1, 1, 10],
+        [False, 1, 2, 20],
     ]
 
 
-def test_the_effect_is_the_difference_of_the_means_with_an_interval_around_it():
-    contacted, held_out = np.array([2.0, 2, 2, 2, 0, 4]), np.array([1.0, 0, 2, 1])
-    found = effect(contacted, held_out, seed=1)
+def side(values):
+    exact = [Fraction(value) for value in values]
+    return Side(len(exact), sum(exact, Fraction(0)), sum((value * value for value in exact), Fraction(0)))
+
+
+def test_the_effect_is_the_difference_of_the_means_with_the_interval_of_welch():
+    contacted, held_out = [2, 2, 2, 2, 0, 4], [1, 0, 2, 1]
+    found = effect(side(contacted), side(held_out))
     assert (found["contacted"], found["held_out"], found["mean_contacted"], found["mean_held_out"]) == (6, 4, 2, 1)
     assert found["effect"] == 1
-    assert found["low"] < 1 < found["high"]
-    assert found == effect(contacted, held_out, seed=1)
-    spread = np.linspace(0, 7, 30) ** 2
-    assert effect(spread, spread, seed=1)["low"] != effect(spread, spread, seed=2)["low"]
+    interval = ttest_ind(contacted, held_out, equal_var=False).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(interval), rel=1e-12)
+    alike = effect(side([3, 3]), side([1, 1, 1]))
+    assert (alike["low"], alike["effect"], alike["high"]) == (2, 2, 2)
+    assert effect(side([3]), side([1, 1]))["low"] is None
+
+
+def test_large_sums_lose_nothing():
+    """A variance from sums of squares in floats would be noise here."""
+    values = [10**9 + number for number in (1, 2, 3)]
+    assert side(values).variance_of_mean == pytest.approx(1 / 3, rel=1e-12)
 
 
 def test_an_interval_holds_the_true_effect_as_often_as_it_says():
     """Of 80 intervals of 95%, 76 are expected to hold it; below 68 lies a chance of one in a thousand."""
     generator = np.random.default_rng(3)
     held = 0
-    for number in range(80):
-        found = effect(generator.exponential(12, 400), generator.exponential(10, 200), seed=number)
+    for _ in range(80):
+        found = effect(side(generator.exponential(12, 400)), side(generator.exponential(10, 200)))
         held += found["low"] <= 2 <= found["high"]
     assert held >= 68
 
 
 def test_without_one_side_there_is_no_effect():
-    outcomes = pd.DataFrame(
-        {
-            "as_of": [DAY] * 2,
-            "customer_id": ["a", "b"],
-            "is_holdout": [False] * 2,
-            "orders": [1, 3],
-            "spend": [5.0, 7.0],
-        }
-    )
-    rows = retention_outcomes(outcomes, seed=1)
+    sums = {"customers": 2, "orders": 4, "spend": 12.0, "orders_squares": 10, "spend_squares": 74.0}
+    outcomes = pd.DataFrame([{"as_of": DAY, "is_holdout": False, **sums}])
+    rows = retention_outcomes(outcomes)
     assert list(rows) == list(RETENTION_OUTCOMES.by_name)
     assert rows["measure"].tolist() == ["orders", "spend"]
     assert rows["mean_contacted"].tolist() == [2, 6]
     assert rows[["mean_held_out", "effect", "low", "high"]].isna().all(axis=None)
-    assert retention_outcomes(outcomes.head(0), seed=1).empty
+    assert retention_outcomes(outcomes.head(0)).empty
