@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SPARK := $(VENV)/.spark
+# The tests on Spark are skipped without Java, so pyspark is installed where there is one.
+TESTABLE := $(INSTALLED) $(if $(shell command -v java),$(SPARK))
 # Processes that share the tests; the engine of each may take 2 GB.
 WORKERS ?= 2
+SUITE = $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test dev lint types validate bench docs clean
+.PHONY: help install demo test test-slow dev lint types validate bench docs clean
 
 help:  ## Show this list.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "crm_assets needs Python 3.11 or later, not " + sys.version)'
@@ -28,9 +31,11 @@ $(SPARK): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev,spark]'
 	touch $@
 
-# The tests on Spark are skipped without Java, so pyspark is installed where there is one.
-test: $(INSTALLED) $(if $(shell command -v java),$(SPARK))  ## Run the tests.
-	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: $(TESTABLE)  ## Run the tests but the slow ones.
+	$(SUITE) -m "not slow"
+
+test-slow: $(TESTABLE)  ## Run the slow ones: the demonstration, kills, published figures, Spark.
+	$(SUITE) -m slow
 
 dev: $(INSTALLED)  ## Start Dagster's UI and daemon at http://127.0.0.1:3000.
 	$(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
