@@ -93,7 +93,7 @@ def validate(name: str, contract: Table, frame: "pd.DataFrame") -> tuple[dict[st
     """
     batch = _batch_definition(name).get_batch(batch_parameters={"dataframe": frame})
     suite = _suite(name, contract)
-    format_ = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
+    format_ = {"result_format": "BASIC", "partial_unexpected_count": EXAMPLES}
     validation = batch.validate(suite, result_format=format_)
     findings = {}
     by_name = {rule.name: rule for rule in rules_of(contract)}
