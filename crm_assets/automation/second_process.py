@@ -46,18 +46,29 @@ def second_process(
     spawn = multiprocessing.get_context("spawn")
     is_over = spawn.Event()
     pool = ProcessPoolExecutor(1, spawn, partial(_start, is_over, get_ready, *arguments))
+    others = multiprocessing.active_children()
     # A pool starts its process with the first piece.
     pool.submit(_work, [])
+    (process,) = set(multiprocessing.active_children()).difference(others)
+    is_needed = False
+
+    def begin(pieces: Sequence[Any]) -> Wait:
+        nonlocal is_needed
+        is_needed = True
+        return pool.submit(_work, list(pieces)).result
+
     try:
-        yield lambda pieces: pool.submit(_work, list(pieces)).result
+        yield begin
     except BrokenProcessPool as error:
         raise SecondProcessError(
             "the second process ended before its work was done, perhaps for want of memory; what was made stays: run "
             "again, or set processes = 1 in crm.toml"
         ) from error
     finally:
-        # What has been handed over cannot be taken back.
+        # What has been handed over cannot be taken back; an error before that does not wait for libraries.
         is_over.set()
+        if not is_needed:
+            process.terminate()
         pool.shutdown(cancel_futures=True)
 
 
