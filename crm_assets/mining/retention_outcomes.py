@@ -4,7 +4,7 @@ Belongs here: what customers of a queue did, and the difference between those to
 Not here: the queue (`retention.py`).
 
 Customers count by what the queue said, not by whether a contact took place, since who can be reached is no random draw.
-Queues of all days are added up in the engine, exactly, so that a year of them takes no more memory than a day.
+Queues of all days are added up in the engine, exactly, so that no row of a customer leaves it.
 Source of the interval: Welch, The generalization of Student's problem when several different population variances are
 involved (Biometrika, 1947).
 """
