@@ -5,11 +5,13 @@ in (`behaviour_cohorts.py`), when a customer will order next (`purchases.py`).
 
 Curves are one minus the product-limit estimate of Kaplan and Meier (Nonparametric estimation from incomplete
 observations, 1958): who was seen for n days only counts as at risk for n days. Intervals are by Greenwood's variance on
-the log-minus-log scale (Kalbfleisch and Prentice, 1980), so they stay within 0 and 1.
+the log-minus-log scale (Kalbfleisch and Prentice, 1980), so they stay within 0 and 1. Nobody places a later order before
+an earlier one, but of few customers, who are at risk of the two for unequal times, the estimates can say so; the curve of
+a later order is then drawn at that of the earlier one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import ibis
@@ -70,12 +72,14 @@ def repeat_curves(customer_days: ir.Table, as_of: date, order_numbers: Sequence[
     if seen_for.empty:
         return _no_rows(BEHAVIOUR_REPEATS)
     length = int(seen_for["days"].max()) + 1
-    curves = []
+    curves, before = [], None
     for number in sorted(set(order_numbers)):
         # Who has placed the order counts until that day, everyone else for as long as seen.
         events = _by_day(placed_on[placed_on["number"] == number], length, "customers")
         censored = _by_day(seen_for[seen_for["number"] < number], length, "customers")
-        curves.append(_rows(number, product_limit(events, censored)))
+        curve = product_limit(events, censored)
+        before = _at_most(curve, before) if before else curve
+        curves.append(_rows(number, before))
     return pd.concat(curves, ignore_index=True)
 
 
@@ -111,6 +115,12 @@ def order_gaps(customer_days: ir.Table, as_of: date) -> pd.DataFrame:
             "returned_share": curve.share,
         }
     )
+
+
+def _at_most(curve: Curve, other: Curve) -> Curve:
+    """The curve and its interval, drawn at those of the other one where they lie above."""
+    bounded = {name: np.minimum(getattr(curve, name), getattr(other, name)) for name in ("share", "low", "high")}
+    return replace(curve, **bounded)
 
 
 def product_limit(events: ArrayLike, censored: ArrayLike) -> Curve:

@@ -6,7 +6,7 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crm_assets.contracts.behaviour import BEHAVIOUR_GAPS, BEHAVIOUR_REPEATS
@@ -49,6 +49,14 @@ def test_who_was_not_seen_long_enough_counts_as_long_as_seen():
     assert rows[3, 3].share == 0.0
 
 
+def test_a_later_order_is_never_likelier_than_an_earlier_one():
+    # Bob was seen for two days: half are known to have ordered twice, and of Ann alone, on day 3, all three times.
+    rows = curves([("ann", 0, 1), ("ann", 1, 1), ("ann", 3, 1), ("bob", 12, 1)], as_of=14)
+    assert (rows[3, 3].at_risk, rows[3, 3].ordered) == (1, 1)
+    assert [rows[number, 3].share for number in (2, 3)] == [0.5, 0.5]
+    assert (rows[3, 3].low, rows[3, 3].high) == (rows[2, 3].low, rows[2, 3].high)
+
+
 def test_an_order_is_a_day_with_an_order_and_returns_are_none():
     rows = curves([("ann", 0, 1), ("ann", 0, 2), ("ann", 1, 0), ("ann", 2, 3)], as_of=4)
     assert [rows[2, day].share for day in (1, 2, 3)] == [0.0, 1.0, 1.0]
@@ -83,6 +91,7 @@ orders = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 12), st.inte
 
 
 @settings(max_examples=15, deadline=None)
+@example([("a", 0, 1), ("a", 1, 1), ("a", 3, 1), ("b", 12, 1)])
 @given(orders)
 def test_curves_rise_and_later_orders_lie_below(days):
     rows = curves(days, as_of=14)
