@@ -3,9 +3,12 @@
 Belongs here: what a user may set, with defaults. Not here: anything read from the environment at import.
 """
 
+import fcntl
 import os
-import tempfile
+import shutil
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -226,11 +229,38 @@ def load_settings(home: Path | str | None = None) -> Settings:
 
 def write_settings(home: Path, **values: object) -> Settings:
     """Set `values` in the workspace's `crm.toml`, keeping what else stands there, and read it again."""
-    home.mkdir(parents=True, exist_ok=True)
+    with _written_alone(home):
+        return _write(home, values)
+
+
+def extend_history(home: Path, first_day: date) -> None:
+    """Let the workspace's days begin no later than `first_day`."""
+    with _written_alone(home):
+        start = load_settings(home).start_date
+        if start is None or first_day < start:
+            _write(home, {"start_date": first_day})
+
+
+def _write(home: Path, values: Mapping[str, object]) -> Settings:
     path = home / SETTINGS_FILE
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     document.update(values)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=home, prefix=".crm.", delete=False) as file:
-        file.write(tomlkit.dumps(document))
-    os.replace(file.name, path)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_text(tomlkit.dumps(document), "utf-8")
+    if path.exists():
+        # Whoever may read it, and nobody else, still may.
+        shutil.copymode(path, new)
+    os.replace(new, path)
     return load_settings(home)
+
+
+@contextmanager
+def _written_alone(home: Path) -> Iterator[None]:
+    """Of several that change settings at once, each reads what the one before wrote."""
+    home.mkdir(parents=True, exist_ok=True)
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

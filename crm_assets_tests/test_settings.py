@@ -1,10 +1,11 @@
 """Settings: where they come from, which wins, and what a wrong one says."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
 
-from crm_assets.settings import SettingsError, load_settings, write_settings
+from crm_assets.settings import SettingsError, extend_history, load_settings, write_settings
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +70,25 @@ def test_writing_keeps_comments_and_other_settings(tmp_path):
     assert path.read_text() == "# ours\nseed = 3 # chosen\nstart_date = 2024-01-01\n"
     assert (settings.seed, settings.start_date) == (3, date(2024, 1, 1))
     assert [found.name for found in tmp_path.iterdir()] == ["crm.toml"]
+
+
+def test_of_many_that_change_settings_at_once_none_is_lost(tmp_path):
+    days = [date(2024, 1, number) for number in range(1, 29)]
+    with ThreadPoolExecutor(8) as pool:
+        changes = [pool.submit(extend_history, tmp_path, day) for day in reversed(days)]
+        changes += [pool.submit(write_settings, tmp_path, seed=5), pool.submit(write_settings, tmp_path, threads=3)]
+        for change in changes:
+            change.result()
+    settings = load_settings(tmp_path)
+    assert (settings.start_date, settings.seed, settings.threads) == (date(2024, 1, 1), 5, 3)
+
+
+def test_writing_keeps_who_may_read_the_file(tmp_path):
+    path = tmp_path / "crm.toml"
+    usual = tmp_path / "beside"
+    usual.touch()
+    write_settings(tmp_path, seed=1)
+    assert path.stat().st_mode == usual.stat().st_mode
+    path.chmod(0o600)
+    write_settings(tmp_path, seed=2)
+    assert path.stat().st_mode & 0o777 == 0o600

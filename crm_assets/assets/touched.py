@@ -24,7 +24,7 @@ from crm_assets.lake.layout import Lake
 from crm_assets.mining import deliveries as touching
 from crm_assets.mining.truth import FullExports
 from crm_assets.partitions import deliveries
-from crm_assets.settings import Settings, load_settings, write_settings
+from crm_assets.settings import Settings, extend_history
 from crm_assets.sources.deliveries import Delivery
 from crm_assets.sources.mapping import Source, part_of, read_sources
 
@@ -77,7 +77,7 @@ def delivered_days(
         }
         deleted += _listed(touching.deleted_days(everything, table, full, changed), table)
     if found:
-        _extend_history(settings, min(row["day"] for row in found))
+        extend_history(settings.home, min(row["day"] for row in found))
     shared = _sharing(lake) if before or deleted else []
     touched = list(touching.touched_days(found, pairs, deleted, before, shared))
     return ibis.memtable(touched, schema=DELIVERED_DAYS.schema)
@@ -122,9 +122,3 @@ def _sharing(lake: Lake) -> list[dict[str, Any]]:
     recorded = lake.read("quality", DELIVERED_DAYS)
     found: list[dict[str, Any]] = recorded.filter(recorded["shared_days"].length() > 0).to_pyarrow().to_pylist()
     return found
-
-
-def _extend_history(settings: Settings, first_day: date) -> None:
-    start = load_settings(settings.home).start_date
-    if start is None or first_day < start:
-        write_settings(settings.home, start_date=first_day)

@@ -59,9 +59,19 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     folder = Path(os.environ.get("DAGSTER_HOME") or home / "dagster").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / INSTANCE_FILE
-    if not path.exists():
+    if not path.exists() or _is_of_another_place(path, folder):
         # Whole when it appears: half of it would be another instance, and would stay.
         made = folder / f".{INSTANCE_FILE}.{os.getpid()}"
         made.write_text(yaml.safe_dump(instance_config(str(folder)), sort_keys=False), "utf-8")
         os.replace(made, path)
     return dg.DagsterInstance.from_config(str(folder))
+
+
+def _is_of_another_place(path: Path, folder: Path) -> bool:
+    """Whether the file was made by `open_instance` before its workspace was moved or copied, and is as it was made."""
+    config = yaml.safe_load(path.read_text("utf-8"))
+    try:
+        place = config["local_artifact_storage"]["config"]["base_dir"]
+    except (KeyError, TypeError):
+        return False
+    return bool(place != str(folder) and config == instance_config(place))

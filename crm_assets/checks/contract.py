@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from crm_assets.checks.pages import write_page
 from crm_assets.checks.rows import Sample, is_empty, keys_of_run, sample
-from crm_assets.checks.suite import COLUMNS, Finding, Rule, rules_of, validate, write_page
+from crm_assets.checks.suite import COLUMNS, Finding, Rule, rules_of, validate
 from crm_assets.contracts.churn import CHURN_PERFORMANCE
 from crm_assets.contracts.diagnosis import BEHAVIOUR_CAMPAIGN_EFFECTS
 from crm_assets.contracts.drift import DRIFT

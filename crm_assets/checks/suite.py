@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crm_assets.checks.pages import without_network
 from crm_assets.contracts.model import Column, Table
 
 if TYPE_CHECKING:
@@ -120,18 +120,6 @@ def getting_ready() -> Iterator[None]:
         yield
     finally:
         ready.result()
-
-
-def write_page(folder: Path, name: str, page: str) -> Path:
-    """Write a page of Data Docs, and the list of all pages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.html"
-    path.write_text(page, "utf-8")
-    pages = sorted(found.stem for found in folder.glob("*.html") if found.stem != "index")
-    links = "\n".join(f'<li><a href="{page}.html">{page}</a></li>' for page in pages)
-    document = f"<!doctype html><meta charset=utf-8><title>Data Docs</title><h1>Data Docs</h1>\n<ul>\n{links}\n</ul>\n"
-    (folder / "index.html").write_text(document, "utf-8")
-    return path
 
 
 def _structure(contract: Table) -> Rule:
@@ -248,7 +236,7 @@ def _finding(result: "ExpectationValidationResult") -> Finding:
 def _page(validation: "ExpectationSuiteValidationResult") -> str:
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 
-    return _view().render(ValidationResultsPageRenderer().render(validation))
+    return without_network(_view().render(ValidationResultsPageRenderer().render(validation)))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import date, datetime
+from html.parser import HTMLParser
 
 import dagster as dg
 import ibis
@@ -73,6 +74,22 @@ def customers(*ids):
     return ibis.memtable(rows, schema=contract.schema)
 
 
+class Loaded(HTMLParser):
+    """What a browser loads for a page besides the page, and what the page allows it to."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources = []
+        self.policy = None
+
+    def handle_starttag(self, tag, attributes):
+        known = dict(attributes)
+        if tag in ("link", "script", "img", "iframe", "object"):
+            self.sources.append(known.get("src") or known.get("href"))
+        if tag == "meta" and known.get("http-equiv") == "Content-Security-Policy":
+            self.policy = known["content"]
+
+
 def test_good_tables_pass_every_check(first_run):
     _, evaluations = first_run
     assert failed(evaluations) == set()
@@ -99,6 +116,15 @@ def test_data_docs_are_written_and_named(first_run):
     path = evaluations["customers", "columns"].metadata["data docs"].value
     assert str(path) == str(folder / "validated.customers.html")
     assert "validated.customers.html" in (folder / "index.html").read_text("utf-8")
+
+
+def test_data_docs_load_nothing(first_run):
+    pages = list((first_run[0].reports / "data_docs").glob("*.html"))
+    assert pages
+    for page in pages:
+        found = Loaded()
+        found.feed(page.read_text("utf-8"))
+        assert (found.sources, found.policy) == ([], "default-src 'none'; style-src 'unsafe-inline'")
 
 
 def test_a_repeated_key_is_an_error(ingested):
