@@ -176,6 +176,21 @@ def test_scores_of_past_days_rank_as_well_as_a_plain_model_and_better_than_recen
     assert all(figures[day, "churn_scores", "ece"][0] <= 0.03 for day in BACKTEST)
 
 
+def test_in_each_tenth_of_the_scores_of_past_days_as_many_churned_as_they_said(warehouse) -> None:
+    tenths = """
+        WITH scored AS (
+            SELECT s.churn_probability AS chance, s.customer_id, NOT EXISTS (
+                SELECT 1 FROM profile.customer_days AS d WHERE d.customer_id = s.customer_id AND d.orders > 0
+                AND d.day > s.as_of AND d.day <= s.as_of + 30) AS churned
+            FROM marts.churn_scores AS s WHERE s.as_of::VARCHAR IN (SELECT unnest(?))
+        ), ranked AS (SELECT *, ntile(10) OVER (ORDER BY chance, customer_id) AS tenth FROM scored)
+        SELECT count(*), avg(chance) - avg(churned::INT) FROM ranked GROUP BY tenth
+    """
+    found = warehouse.execute(tenths, [BACKTEST]).fetchall()
+    assert min(customers for customers, _ in found) > 800
+    assert max(abs(off) for _, off in found) < 0.03
+
+
 def test_marts_of_behaviour_hold_all_sales_and_every_order(warehouse) -> None:
     sums = (
         "SELECT DISTINCT sum(revenue)::DECIMAL(9, 2), sum(lines) FROM marts.behaviour_sales GROUP BY period, dimension"

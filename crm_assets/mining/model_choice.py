@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
-from crm_assets.mining.calibration import calibration, cross_calibrated
+from crm_assets.mining.calibration import calibration, cross_calibrated, nearer_to
 from crm_assets.mining.classifiers import (
     BLEND,
     BLENDED,
@@ -127,10 +127,14 @@ def choose(problem: Problem, seed: int, threads: int, screening_rows: int) -> Ch
         estimator = trial.promote(champion)
     raw, judged = trial.raw[champion, 0], trial.judged[0]
     outcome = problem.outcome[judged]
+    curve = calibration(champion == problem.rule_name, raw, outcome)
+    # Neither folds of customers nor scores on top of a level of the time are off for being older.
+    if champion in LEARNERS and len(folds[0].parts) == 1 and not problem.level:
+        curve = nearer_to(curve, raw_scores(estimator, problem.inputs[judged], threads), outcome)
     return Choice(
         champion=champion,
         estimator=estimator,
-        calibration=calibration(champion == problem.rule_name, raw, outcome),
+        calibration=curve,
         message=message,
         missing=missing,
         figures=trial.figures,
