@@ -124,11 +124,16 @@ class Runs:
             yield self._begin or self._make_all
             return
         with second_process(runs_elsewhere, self.instance.get_ref()) as begin:
-            self._begin = lambda runs: begin([(self.settings, planned) for planned in runs])
+            self._begin = lambda runs: begin([(self._elsewhere, planned) for planned in runs])
             try:
                 yield self._begin
             finally:
                 self._begin = None
+
+    @property
+    def _elsewhere(self) -> Settings:
+        """The settings in the second process: while both work, threads of the one wait for cores that the other has."""
+        return self.settings.model_copy(update={"threads": max(1, self.settings.threads // 2)})
 
     def ingest(self) -> list[str]:
         """Ingest every delivery that is new or has changed, and return their partition keys."""
