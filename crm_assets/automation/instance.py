@@ -12,6 +12,9 @@ import yaml
 
 INSTANCE_FILE = "dagster.yaml"
 
+_MADE_FOR = "# made by crm-assets for "
+"""First line of the file, before the folder: what follows is written anew elsewhere while nobody changes it."""
+
 
 def instance_config(folder: str) -> dict[str, Any]:
     """What `dagster.yaml` says for an instance whose files are in `folder`."""
@@ -62,16 +65,17 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     if not path.exists() or _is_of_another_place(path, folder):
         # Whole when it appears: half of it would be another instance, and would stay.
         made = folder / f".{INSTANCE_FILE}.{os.getpid()}"
-        made.write_text(yaml.safe_dump(instance_config(str(folder)), sort_keys=False), "utf-8")
+        made.write_text(_instance_text(str(folder)), "utf-8")
         os.replace(made, path)
     return dg.DagsterInstance.from_config(str(folder))
 
 
+def _instance_text(folder: str) -> str:
+    return f"{_MADE_FOR}{folder}\n{yaml.safe_dump(instance_config(folder), sort_keys=False)}"
+
+
 def _is_of_another_place(path: Path, folder: Path) -> bool:
-    """Whether the file was made by `open_instance` before its workspace was moved or copied, and is as it was made."""
-    config = yaml.safe_load(path.read_text("utf-8"))
-    try:
-        place = config["local_artifact_storage"]["config"]["base_dir"]
-    except (KeyError, TypeError):
-        return False
-    return bool(place != str(folder) and config == instance_config(place))
+    """Whether the file is as it was made before its workspace was moved or copied; one that someone wrote is not."""
+    text = path.read_text("utf-8")
+    place = text.partition("\n")[0].removeprefix(_MADE_FOR)
+    return place != str(folder) and text == _instance_text(place)

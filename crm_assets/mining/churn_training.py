@@ -158,8 +158,8 @@ def card_of(problem: Problem, choice: Choice, seed: int, screening_rows: int) ->
             f"learnt from at most {screening_rows} rows. The best learner, the preferred one of those it does not beat "
             "beyond chance, the order process and the rule went on to all folds and all rows. The preferred one of those "
             "that the best does not beat beyond chance is champion, if its mean AUC is above the rule's beyond chance; it "
-            "is calibrated on the newest held-out rows, learnt again from every row, and its probabilities are moved half of "
-            "the way to the share that churned among these rows."
+            "is calibrated on the newest held-out rows and learnt again from every row. Probabilities of a learner that was "
+            "held out in time are moved half of the way to the share that churned among these rows."
         ),
         "training_days": days,
         "held_out_days": choice.folds[0] if choice.folds else [],

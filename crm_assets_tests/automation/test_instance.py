@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from crm_assets.automation.instance import INSTANCE_FILE, open_instance
+from crm_assets.automation.instance import INSTANCE_FILE, instance_config, open_instance
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +28,22 @@ def test_a_copied_workspace_has_a_history_of_its_own(tmp_path: Path):
     assert (days_of(tmp_path / "one"), days_of(tmp_path / "two")) == (["monday"], ["monday", "tuesday"])
 
 
+@pytest.mark.parametrize("place", ["data/dagster", "/srv/dagster"])
+def test_a_file_that_someone_wrote_stays_whatever_place_it_names(tmp_path: Path, monkeypatch, place: str):
+    path = tmp_path / INSTANCE_FILE
+    written = yaml.safe_dump(instance_config(place.replace("/srv", str(tmp_path))))
+    path.write_text(written, "utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    days_of(tmp_path)
+    assert path.read_text("utf-8") == written
+
+
 def test_a_file_that_someone_changed_stays(tmp_path: Path):
     path = tmp_path / "one" / "dagster" / INSTANCE_FILE
     days_of(tmp_path / "one")
-    changed = yaml.safe_load(path.read_text("utf-8")) | {"concurrency": {"runs": {"max_concurrent_runs": 5}}}
-    path.write_text(yaml.safe_dump(changed), "utf-8")
+    changed = path.read_text("utf-8").replace(f": {tmp_path / 'one'}", f": {tmp_path / 'history'}")
+    path.write_text(changed, "utf-8")
     shutil.move(tmp_path / "one", tmp_path / "two")
     days_of(tmp_path / "two")
-    assert yaml.safe_load((tmp_path / "two" / "dagster" / INSTANCE_FILE).read_text("utf-8")) == changed
+    assert (tmp_path / "two" / "dagster" / INSTANCE_FILE).read_text("utf-8") == changed
