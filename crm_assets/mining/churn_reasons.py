@@ -9,6 +9,7 @@ its own value looks harmless; it is not quoted then, as its sentence would contr
 """
 
 from collections.abc import Mapping
+from functools import cache
 
 import ibis
 import ibis.expr.types as ir
@@ -61,12 +62,14 @@ _LABELS = {
 }
 
 
+@cache
 def label(feature: str) -> str:
     """A feature in plain words."""
     feature = feature.removeprefix("_")
     return _LABELS.get(feature, feature.replace("_", " "))
 
 
+@cache
 def theme(feature: str) -> str:
     """The theme a feature speaks of."""
     feature = feature.removeprefix("_")

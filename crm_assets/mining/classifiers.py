@@ -177,9 +177,12 @@ def contributions(
 ) -> Floats:
     """How far each column moves each row's score: shape (rows, columns).
 
-    SHAP values for trees (Lundberg, Erion and Lee, 2018: TreeSHAP), coefficient times standardised value for linear
-    models, integrated gradients for the network (Sundararajan, Taly and Yan, 2017), and for rules and the order process
-    what putting the column back to its typical value would take away.
+    For many trees, how the mean of the training rows moves at each split on a row's way to its leaf (Saabas,
+    Interpreting random forests, 2014), which adds up to the score as SHAP values do, is within a hair of them and takes
+    a fraction of the time; for a single tree, SHAP values (Lundberg, Erion and Lee, 2018: TreeSHAP), which the order of
+    its splits does not sway. Coefficient times standardised value for linear models, integrated gradients for the
+    network (Sundararajan, Taly and Yan, 2017), and for rules and the order process what putting the column back to its
+    typical value would take away.
     """
     seen = visible(inputs)
     if "level" in estimator:
@@ -192,8 +195,8 @@ def contributions(
         return _one_at_a_time(estimator, inputs, typical, read)
     if "boosters" in estimator:
         count = useful_threads(len(inputs), threads)
-        parts = [booster.predict(seen, pred_contrib=True, num_threads=count) for booster in _boosters(estimator)]
-        moved = np.asarray(np.mean(parts, axis=0))[:, :-1] * estimator["share"]
+        parts = [_moved_by_trees(text, seen, count) for text in estimator["boosters"]]
+        moved = np.asarray(np.mean(parts, axis=0)) * estimator["share"]
     elif "layers" in estimator:
         moved = _integrated_gradients(estimator, _standardised(estimator, seen))
     else:
@@ -325,6 +328,47 @@ def _one_at_a_time(
         if usual is not None:
             result[:, inputs.columns.get_loc(name)] = raw - raw_scores(estimator, inputs.assign(**{name: usual}))
     return result
+
+
+def _moved_by_trees(text: str, seen: pd.DataFrame, threads: int) -> Floats:
+    """What each column adds, over all trees of a booster."""
+    from scipy import sparse
+
+    booster = _booster(text)
+    if booster.num_trees() == 1:
+        return np.asarray(booster.predict(seen, pred_contrib=True, num_threads=threads))[:, :-1]
+    first, moves = _moves_of_leaves(text)
+    leaves = np.asarray(booster.predict(seen, pred_leaf=True, num_threads=threads), np.int64)
+    leaves = leaves.reshape(len(seen), len(first)) + first
+    reached = sparse.csr_matrix(
+        (np.ones(leaves.size), leaves.ravel(), np.arange(0, leaves.size + 1, len(first))),
+        shape=(len(seen), moves.shape[0]),
+    )
+    return np.asarray((reached @ moves).toarray())
+
+
+@lru_cache(maxsize=4)
+def _moves_of_leaves(text: str) -> tuple[NDArray[np.int64], Any]:
+    """The number of each tree's first leaf, and what the way to each leaf adds by column: sparse, leaves by columns."""
+    from scipy import sparse
+
+    booster = _booster(text)
+    first, cells, leaves = [], [], 0
+    for tree in booster.dump_model()["tree_info"]:
+        first.append(leaves)
+        ways: list[tuple[dict[str, Any], tuple[tuple[int, float], ...]]] = [(tree["tree_structure"], ())]
+        while ways:
+            node, way = ways.pop()
+            if "split_feature" not in node:
+                cells += [(leaves + node.get("leaf_index", 0), column, move) for column, move in way]
+                continue
+            for child in (node["left_child"], node["right_child"]):
+                value = child["internal_value"] if "split_feature" in child else child["leaf_value"]
+                ways.append((child, (*way, (node["split_feature"], value - node["internal_value"]))))
+        leaves += tree["num_leaves"]
+    rows, columns, moves = zip(*cells, strict=True) if cells else ((), (), ())
+    shape = leaves, booster.num_feature()
+    return np.array(first, np.int64), sparse.csr_matrix((np.array(moves, np.float64), (rows, columns)), shape=shape)
 
 
 def _boosters(estimator: Mapping[str, Any]) -> list[Any]:

@@ -4,6 +4,7 @@ Belongs here: the method that speaks most for a row and its reason. Not here: ho
 (`recommender.py`).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
 _REPEAT, _TOGETHER, _ALIKE, _POPULAR = range(len(METHODS))
 
+_DAYS = 1_000
+"""More than any number of days since a purchase that is remembered."""
+
 Integers = NDArray[np.int64]
+Texts = NDArray[np.object_]
 
 
-def reasons(shop: "Shop", found: "Candidates", chosen: Integers, segments: NDArray[Any]) -> tuple[list[str], list[str]]:
+def reasons(shop: "Shop", found: "Candidates", chosen: Integers, segments: NDArray[Any]) -> tuple[Texts, Texts]:
     """Method and reason of each row that is listed.
 
     Args:
@@ -29,25 +34,33 @@ def reasons(shop: "Shop", found: "Candidates", chosen: Integers, segments: NDArr
         segments: of each customer.
 
     Returns:
-        Two lists, as long as `chosen`.
+        Two arrays of texts, as long as `chosen`.
     """
     method, source = _methods(shop, found, chosen)
-    names = product_names(shop)
-    product = found.product[chosen]
-    words = []
-    for row, way in enumerate(method):
-        place = chosen[row]
-        if way == _REPEAT:
-            words.append(_bought(int(found.times[place]), int(found.days_since[place])))
-        elif way == _TOGETHER:
-            words.append(f"because you bought {names(source[row])}: often bought together")
-        elif way == _ALIKE:
-            words.append(f"because you bought {names(source[row])}: {names(product[row])} is alike")
-        else:
-            group = segments[found.customer[place]]
-            is_known = group and group in shop.segments
-            words.append(f"popular with customers like you ({group})" if is_known else "popular with all customers")
-    return [METHODS[way] for way in method], words
+    name, goods = product_names(shop), len(shop.index)
+    words = np.empty(len(chosen), dtype=object)
+
+    def popular(customer: int) -> str:
+        group = segments[customer]
+        is_known = group and group in shop.segments
+        return f"popular with customers like you ({group})" if is_known else "popular with all customers"
+
+    def alike(pair: int) -> str:
+        bought, offered = divmod(pair, goods)
+        return f"because you bought {name(bought)}: {name(offered)} is alike"
+
+    # A number that says all there is to say of a row, and the words for it: many rows say the same.
+    ways: dict[int, tuple[Integers, Callable[[int], str]]] = {
+        _REPEAT: (found.times[chosen] * _DAYS + found.days_since[chosen], lambda bought: _bought(*divmod(bought, _DAYS))),
+        _TOGETHER: (source, lambda bought: f"because you bought {name(bought)}: often bought together"),
+        _ALIKE: (source * goods + found.product[chosen], alike),
+        _POPULAR: (found.customer[chosen], popular),
+    }
+    for way, (said, put) in ways.items():
+        rows = method == way
+        distinct, place = np.unique(said[rows], return_inverse=True)
+        words[rows] = np.array([put(number) for number in distinct.tolist()], dtype=object)[place]
+    return np.array(METHODS, dtype=object)[method], words
 
 
 def product_names(shop: "Shop") -> Any:
@@ -97,6 +110,7 @@ def _strongest(found: "Candidates", places: Integers, matrix: Any) -> Integers:
     wanted = bought * goods + product[row]
     place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
     strength = np.where(pairs[place] == wanted, matrix.data[place] * taste.data[entry], 0.0)
-    order = np.lexsort((bought, -strength, row))
-    first = order[np.r_[True, np.diff(row[order]) != 0]]
-    return np.asarray(bought[first], np.int64)
+    # Every candidate has a product that speaks for it, and these stand in order.
+    begins = np.cumsum(counts) - counts
+    strongest = np.flatnonzero(strength == np.repeat(np.maximum.reduceat(strength, begins), counts))
+    return np.asarray(bought[strongest[np.searchsorted(strongest, begins)]], np.int64)

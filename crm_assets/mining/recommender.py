@@ -199,7 +199,7 @@ def find_candidates(shop: Shop, customers: pd.DataFrame, history: pd.DataFrame) 
         _best(alike, goods),
         (np.arange(count)[:, None] * goods + popular[segment]).ravel() if goods else np.zeros(0, np.int64),
     ]
-    key = np.unique(np.concatenate(parts))
+    key = _distinct(np.concatenate(parts))
     customer, product = np.divmod(key, max(goods, 1))
 
     own = np.argsort(who * goods + np.minimum(what, goods - 1), kind="stable")
@@ -224,7 +224,8 @@ def find_candidates(shop: Shop, customers: pd.DataFrame, history: pd.DataFrame) 
     return Candidates(
         customer,
         product,
-        np.column_stack([columns[name] for name in FEATURES]) if len(key) else np.zeros((0, len(FEATURES))),
+        # A feature's values lie together.
+        np.array([columns[name] for name in FEATURES]).T,
         np.where(is_bought, days, -1).astype(np.int64),
         counts["bought_365d"].astype(np.int64),
         taste,
@@ -244,18 +245,21 @@ def listed(found: Candidates, score: Floats, kinds: NDArray[np.int64], rules: Li
         Places in `found` of what is listed, by customer and rank, and the ranks from 0.
     """
     allowed = np.flatnonzero((found.days_since < 0) | (found.days_since >= rules.repeat_days))
-    order = allowed[np.lexsort((found.product[allowed], -score[allowed], found.customer[allowed]))]
-    kind = kinds[found.product[order]]
-    of_kind = _rank_within(found.customer[order] * (kinds.max(initial=0) + 2) + kind + 1)
-    order = order[(kind < 0) | (of_kind < rules.most_of_kind)]
-    customer, is_new = found.customer[order], found.days_since[order] < 0
+    # Candidates stand by customer and product, which stable sorts keep.
+    order = allowed[np.argsort(-score[allowed], kind="stable")]
+    order = order[_grouped(found.customer[order])]
+    customer, kind = found.customer[order], kinds[found.product[order]]
+    kept = kind < 0
+    kept[~kept] = _rank_within(customer[~kept] * (kinds.max(initial=0) + 1) + kind[~kept]) < rules.most_of_kind
+    order, customer = order[kept], customer[kept]
+    is_new = found.days_since[order] < 0
     # Where the list would hold too little that is new, what was bought before gives way from its end.
-    groups, group = np.unique(customer, return_inverse=True)
-    new = np.bincount(group, is_new, minlength=len(groups)).astype(np.int64)
+    new = np.bincount(customer, is_new).astype(np.int64)
     kept_new = np.minimum(new, int(np.ceil(rules.new_share * rules.length)))
-    place_of_old = _rank_within(group * 2 + is_new)
-    order = order[is_new | (place_of_old < rules.length - kept_new[group])]
-    rank = _rank_within(found.customer[order])
+    kept = is_new.copy()
+    kept[~is_new] = _place_in_run(customer[~is_new]) < rules.length - kept_new[customer[~is_new]]
+    order = order[kept]
+    rank = _place_in_run(customer[kept])
     return order[rank < rules.length], rank[rank < rules.length]
 
 
@@ -278,8 +282,10 @@ def recommend(
     from scipy.special import expit
 
     found = find_candidates(shop, customers, history)
-    weights = np.array([model.weights.get(name, 0.0) for name in FEATURES])
-    odds = found.features @ weights + model.intercept
+    # Added up in one order, whatever the threads of the algebra.
+    odds = np.full(len(found.product), model.intercept)
+    for name in FEATURES:
+        odds += model.weights.get(name, 0.0) * found.of(name)
     chosen, rank = listed(found, odds, kinds_of(shop.offered), rules)
     method, reason = reasons(shop, found, chosen, customers["segment"].to_numpy(dtype=object))
     return pd.DataFrame(
@@ -366,10 +372,32 @@ def find(keys: Integers, wanted: Integers) -> tuple[Integers, NDArray[np.bool_]]
     return place, keys[place] == wanted
 
 
+def _distinct(values: Integers) -> Integers:
+    """The distinct values in order; `numpy.unique` hashes them first, which takes ten times as long."""
+    ordered = np.sort(values)
+    return ordered[_begins(ordered)]
+
+
+def _begins(values: Integers) -> NDArray[np.bool_]:
+    """Where a value differs from the one before."""
+    return np.concatenate([np.ones(min(len(values), 1), bool), values[1:] != values[:-1]])
+
+
+def _place_in_run(groups: Integers) -> Integers:
+    """Place of each row among those of its group, where groups stand together."""
+    begins = np.flatnonzero(_begins(groups))
+    return np.arange(len(groups)) - np.repeat(begins, np.diff(np.append(begins, len(groups))))
+
+
 def _rank_within(groups: Integers) -> Integers:
     """Place of each row among those of its group, in their order."""
     order = np.argsort(groups, kind="stable")
-    ordered = groups[order]
     rank = np.empty(len(groups), np.int64)
-    rank[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    rank[order] = _place_in_run(groups[order])
     return rank
+
+
+def _grouped(groups: Integers) -> Integers:
+    """Places that bring groups together, in the order of their numbers; numpy sorts small numbers by their digits."""
+    small = np.uint16 if groups.max(initial=0) < 2**16 else np.int64
+    return np.argsort(groups.astype(small), kind="stable")
