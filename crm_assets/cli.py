@@ -89,6 +89,9 @@ def run(
         typer.Option(formats=["%Y-%m-%d"], help="Last day seen.", show_default="the newest event's day"),
     ] = None,
     backtest: Backtest = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Make marts of all history anew though history_refresh_days leaves them.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Ingest what has landed and refresh everything up to a day; a day that exists is rebuilt."""
@@ -98,7 +101,7 @@ def run(
             runs.ingest()
             day = as_of.date() if as_of else runs.newest_day()
             runs.clean()
-            runs.score([day], _days(backtest))
+            runs.score([day], _days(backtest), history)
     _print_summary(runs.settings, day)
 
 

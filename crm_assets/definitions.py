@@ -38,6 +38,7 @@ from crm_assets.assets import (
     touched,
     value,
 )
+from crm_assets.automation.history import HISTORY
 from crm_assets.automation.jobs import all_jobs
 from crm_assets.automation.schedules import all_schedules
 from crm_assets.automation.sensors import all_sensors
@@ -149,6 +150,14 @@ def warehouse_of(settings: Settings) -> Warehouse:
     return Warehouse(settings.warehouse, lake_of(settings))
 
 
+def _freshness(key: dg.AssetKey, settings: Settings) -> dg.FreshnessPolicy:
+    """By when a mart has been missed."""
+    days = settings.history_refresh_days
+    if key in HISTORY and days > 1:
+        return dg.FreshnessPolicy.time_window(fail_window=timedelta(days=days, hours=3))
+    return MARTS_ARE_FRESH_BY
+
+
 def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsDefinition:
     own_windows = windows(settings)
 
@@ -164,7 +173,7 @@ def _with_policies(asset: dg.AssetsDefinition, settings: Settings) -> dg.AssetsD
             owners=[OWNER],
             kinds=kinds,
             partitions_def=own_windows.get(spec.partitions_def, spec.partitions_def) if spec.partitions_def else None,
-            freshness_policy=MARTS_ARE_FRESH_BY if layer == "marts" else None,
+            freshness_policy=_freshness(spec.key, settings) if layer == "marts" else None,
         ).merge_attributes(metadata={"dagster/column_schema": table_schema(contract)} if contract else {})
 
     return asset.map_asset_specs(with_policies)

@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 from crm_assets.automation.due import due_cleaning, due_ingestion
+from crm_assets.automation.history import HISTORY, MADE_BESIDE, history_as_of
 from crm_assets.automation.jobs import Parts
 from crm_assets.automation.landing import day_ranges, landed_deliveries, touched_days
 from crm_assets.automation.requests import PROCESS, deliveries_in_progress, neighbours
@@ -177,7 +178,7 @@ class Runs:
         self._make_all(runs[half:])
         others()
 
-    def score(self, days: Sequence[date], backtested: Sequence[date] = ()) -> None:
+    def score(self, days: Sequence[date], backtested: Sequence[date] = (), history: bool = False) -> None:
         """Make features and marts as of days, training the models of their months that are not there yet.
 
         Where the settings allow for two processes, what needs no features of customers is made in the second one.
@@ -186,15 +187,17 @@ class Runs:
             days: Days of which everything is made; of the newest one, besides, what is not partitioned by day.
             backtested: Past days of which only churn is scored, so that `quality.churn_performance` tells how the
                 scores turned out.
+            history: Make marts of all history anew though they are not due.
         """
         for day in (*days, *backtested):
             self._require_partition(day)
         *past, newest = sorted(set(days))
         untrained = self._untrained(set(map(month_of, days)), set(map(month_of, backtested)))
         looking_back = _scores(set(backtested) - set(days), BACKTESTED)
+        left = self._history_left(newest) if not history else ()
         with self.with_help() as begin:
             graph = self._definitions.resolve_asset_graph()
-            parts = Parts.of(graph) if self._begin else Parts.whole(graph)
+            parts = (Parts.of(graph) if self._begin else Parts.whole(graph)).without(left)
             models_without_features = begin(_trainings(untrained, parts.models_without_features))
             marts_without_features = begin(_scores([newest], parts.marts_without_features))
             self._make_all(self._features_to_learn_from(untrained))
@@ -249,6 +252,14 @@ class Runs:
             f"nothing has been ingested: put exports into {self.settings.exports}/<source>/<YYYY-MM-DD>/, "
             "or run `crm-assets demo`"
         )
+
+    def _history_left(self, day: date) -> tuple[dg.AssetKey, ...]:
+        """Marts of all history, where they are fresh enough to be left as they are."""
+        as_of = history_as_of(self.settings, self.instance, day)
+        if as_of is None:
+            return ()
+        self.progress(f"leave marts of all history as of {as_of} (history_refresh_days)")
+        return (*HISTORY, *MADE_BESIDE)
 
     def _require_partition(self, day: date) -> None:
         first, last = self.settings.start_date, last_day(self.settings)

@@ -98,6 +98,12 @@ class Settings(BaseSettings):
         description="Most baskets that cross-sell rules are made of, about; beyond, drawn by digest.",
     )
     rule_holdout_days: int = Field(28, ge=0, description="Newest days a cross-sell rule is measured again in.")
+    history_refresh_days: int = Field(
+        1,
+        ge=1,
+        le=31,
+        description="Days after which rules, offers, recommendations and descriptions of all history are made anew.",
+    )
     offer_count: int = Field(5, ge=1, description="Most cross-sell offers to each customer.")
     offer_history_days: int = Field(90, ge=1, description="Days whose purchases a cross-sell offer rests on.")
     offer_repeat_days: int = Field(

@@ -5,7 +5,7 @@ or actions chosen (`mining/next_best_action.py`).
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import ibis
@@ -152,9 +152,10 @@ def next_best_action(
         capacity=settings.contact_capacity,
         gap_days=settings.contact_gap_days,
     )
-    queue, lists, responses, values, predictions = (
-        table.filter(table.as_of == as_of) for table in (queue, lists, responses, values, predictions)
+    queue, responses, values, predictions = (
+        table.filter(table.as_of == as_of) for table in (queue, responses, values, predictions)
     )
+    lists = _newest_lists(lists, as_of, settings.history_refresh_days)
     contacted = Persons.of(identity_members).rows(contacts, as_of)
     with lake.engine.holding() as hold:
         prices = product_prices(transactions, as_of)
@@ -169,6 +170,12 @@ def _newest_day(*tables: ir.Table) -> date | None:
     """The newest `as_of` of some tables; None where all are empty."""
     newest = (table.as_of.max().to_pyarrow().as_py() for table in tables)
     return max((day for day in newest if day is not None), default=None)
+
+
+def _newest_lists(lists: ir.Table, as_of: date, days: int) -> ir.Table:
+    """The newest lists that are less than some days old; none where all are older."""
+    known = lists.filter(lists.as_of <= as_of, lists.as_of > as_of - timedelta(days=days))
+    return known.filter(known.as_of == known.as_of.max().as_scalar())
 
 
 offer_assets = [cross_sell_offers, up_sell_offers, next_best_action]

@@ -3,7 +3,8 @@
 Belongs here: asset selections. Not here: when they run (`schedules.py`, `sensors.py`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import dagster as dg
@@ -48,6 +49,8 @@ SCORE = AssetSelection.groups("marts") | AssetSelection.assets(
     ["quality", "drift"],
 )
 
+REFRESH = CLEAN | SCORE
+
 ingest = dg.define_asset_job(
     "ingest", INGEST, tags=MAKES_INGESTED, description="Deliveries to validated rows and quarantine."
 )
@@ -60,7 +63,7 @@ train = dg.define_asset_job(
 score = dg.define_asset_job("score", SCORE, tags=MAKES_SCORES, description="Features and marts as of a day.")
 refresh = dg.define_asset_job(
     "refresh",
-    CLEAN | SCORE,
+    REFRESH,
     tags=MAKES_CLEAN | MAKES_SCORES,
     description="Everything of a day: clean tables to marts.",
 )
@@ -90,6 +93,10 @@ class Parts:
     marts: frozenset[dg.AssetKey]
     last_marts: frozenset[dg.AssetKey]
     performance: frozenset[dg.AssetKey]
+
+    def without(self, left: Collection[dg.AssetKey]) -> Self:
+        """The same parts, but for some assets."""
+        return type(self)(*(getattr(self, part.name) - set(left) for part in fields(self)))
 
     @classmethod
     def of(cls, graph: BaseAssetGraph[Any]) -> Self:

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from crm_assets.automation.jobs import refresh, train
+from crm_assets.automation.history import HISTORY, MADE_BESIDE, history_as_of
+from crm_assets.automation.jobs import REFRESH, refresh, train
 from crm_assets.settings import Settings
 
 
@@ -23,7 +24,12 @@ def all_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
         if settings.start_date is None or yesterday < settings.start_date:
             return dg.SkipReason("nothing has been ingested yet, or the code location was loaded before it was")
-        return dg.RunRequest(run_key=f"refresh:{yesterday}", partition_key=yesterday.isoformat())
+        made = None
+        if history_as_of(settings, context.instance, yesterday) is not None:
+            made = sorted(REFRESH.resolve(context.repository_def.asset_graph) - {*HISTORY, *MADE_BESIDE})
+        return dg.RunRequest(
+            run_key=f"refresh:{yesterday}", partition_key=yesterday.isoformat(), asset_selection=made
+        )
 
     @dg.schedule(job=train, cron_schedule="0 6 1 * *", execution_timezone=settings.timezone)
     def monthly_training(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
