@@ -27,9 +27,7 @@ def all_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         made = None
         if history_as_of(settings, context.instance, yesterday) is not None:
             made = sorted(REFRESH.resolve(context.repository_def.asset_graph) - {*HISTORY, *MADE_BESIDE})
-        return dg.RunRequest(
-            run_key=f"refresh:{yesterday}", partition_key=yesterday.isoformat(), asset_selection=made
-        )
+        return dg.RunRequest(run_key=f"refresh:{yesterday}", partition_key=yesterday.isoformat(), asset_selection=made)
 
     @dg.schedule(job=train, cron_schedule="0 6 1 * *", execution_timezone=settings.timezone)
     def monthly_training(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -9,7 +9,7 @@ to day. The next order's day is where that curve reaches a half.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import ibis.expr.types as ir
@@ -223,5 +223,6 @@ def days_until(curve: Floats, share: float) -> Floats:
 
 
 def _dates(as_of: date, days: Floats) -> pd.Series:
-    start = pd.Timestamp(as_of)
-    return pd.Series([None if np.isnan(count) else (start + pd.Timedelta(days=int(count))).date() for count in days])
+    distinct, place = np.unique(days, return_inverse=True)
+    dates = [None if np.isnan(count) else as_of + timedelta(days=int(count)) for count in distinct]
+    return pd.Series(np.array(dates, dtype=object)[place])

@@ -51,7 +51,10 @@ def reasons(shop: "Shop", found: "Candidates", chosen: Integers, segments: NDArr
 
     # A number that says all there is to say of a row, and the words for it: many rows say the same.
     ways: dict[int, tuple[Integers, Callable[[int], str]]] = {
-        _REPEAT: (found.times[chosen] * _DAYS + found.days_since[chosen], lambda bought: _bought(*divmod(bought, _DAYS))),
+        _REPEAT: (
+            found.times[chosen] * _DAYS + found.days_since[chosen],
+            lambda bought: _bought(*divmod(bought, _DAYS)),
+        ),
         _TOGETHER: (source, lambda bought: f"because you bought {name(bought)}: often bought together"),
         _ALIKE: (source * goods + found.product[chosen], alike),
         _POPULAR: (found.customer[chosen], popular),
