@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from crm_assets.automation.instance import instance_config
+from crm_assets.automation.instance import instance_config, open_instance
 from crm_assets.automation.schedules import all_schedules
 from crm_assets.definitions import build_defs
 from crm_assets.settings import Settings
@@ -65,9 +65,10 @@ def test_marts_have_a_freshness_policy(definitions: dg.Definitions) -> None:
 def test_the_daily_schedule_asks_for_yesterday(tmp_path: Path) -> None:
     live = Settings(home=tmp_path, start_date=date(2024, 1, 1))
     daily, monthly = all_schedules(live)
-    context = dg.build_schedule_context(scheduled_execution_time=datetime(2024, 3, 1, 5))
-    assert daily(context).partition_key == "2024-02-29"
-    assert monthly(context).partition_key == "2024-03-01"
+    with open_instance(tmp_path) as instance:
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2024, 3, 1, 5))
+        assert daily(context).partition_key == "2024-02-29"
+        assert monthly(context).partition_key == "2024-03-01"
     assert daily.cron_schedule == "0 5 * * *"
 
 
