@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "demo_vs_pandas": ("", "--times 5"),
     "code_location": ("",),
     "rules_vs_mlxtend": ("",),
-    "scale": ("--lines 1500000 10000000",),
+    "scale": ("--lines 1500000 10000000 100000000 --memory-limit 1200MB 2GB 5GB",),
     "offers": ("",),
     "demo_on_spark": ("",),
     "increment": ("--times 1", ""),
