@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from crm_assets.mining.neighbours import NONE, Neighbours
 from crm_assets.mining.product_purchases import EVERYBODY
+from crm_assets.mining.ranks import distinct, find, grouped, place_in_run, rank_within
 from crm_assets.mining.recommendation_reasons import reasons
 
 FEATURES = (
@@ -199,7 +200,7 @@ def find_candidates(shop: Shop, customers: pd.DataFrame, history: pd.DataFrame) 
         _best(alike, goods),
         (np.arange(count)[:, None] * goods + popular[segment]).ravel() if goods else np.zeros(0, np.int64),
     ]
-    key = _distinct(np.concatenate(parts))
+    key = distinct(np.concatenate(parts))
     customer, product = np.divmod(key, max(goods, 1))
 
     own = np.argsort(who * goods + np.minimum(what, goods - 1), kind="stable")
@@ -247,19 +248,19 @@ def listed(found: Candidates, score: Floats, kinds: NDArray[np.int64], rules: Li
     allowed = np.flatnonzero((found.days_since < 0) | (found.days_since >= rules.repeat_days))
     # Candidates stand by customer and product, which stable sorts keep.
     order = allowed[np.argsort(-score[allowed], kind="stable")]
-    order = order[_grouped(found.customer[order])]
+    order = order[grouped(found.customer[order])]
     customer, kind = found.customer[order], kinds[found.product[order]]
     kept = kind < 0
-    kept[~kept] = _rank_within(customer[~kept] * (kinds.max(initial=0) + 1) + kind[~kept]) < rules.most_of_kind
+    kept[~kept] = rank_within(customer[~kept] * (kinds.max(initial=0) + 1) + kind[~kept]) < rules.most_of_kind
     order, customer = order[kept], customer[kept]
     is_new = found.days_since[order] < 0
     # Where the list would hold too little that is new, what was bought before gives way from its end.
     new = np.bincount(customer, is_new).astype(np.int64)
     kept_new = np.minimum(new, int(np.ceil(rules.new_share * rules.length)))
     kept = is_new.copy()
-    kept[~is_new] = _place_in_run(customer[~is_new]) < rules.length - kept_new[customer[~is_new]]
+    kept[~is_new] = place_in_run(customer[~is_new]) < rules.length - kept_new[customer[~is_new]]
     order = order[kept]
-    rank = _place_in_run(customer[kept])
+    rank = place_in_run(customer[kept])
     return order[rank < rules.length], rank[rank < rules.length]
 
 
@@ -362,42 +363,3 @@ def _values(matrix: Any, goods: int, key: Integers) -> Floats:
     rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     place, is_there = find(rows * goods + matrix.indices, key)
     return np.where(is_there, matrix.data[place], 0.0) if len(rows) else np.zeros(len(key))
-
-
-def find(keys: Integers, wanted: Integers) -> tuple[Integers, NDArray[np.bool_]]:
-    """Places of wanted keys among keys in order, and which of them are there."""
-    if not len(keys):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return place, keys[place] == wanted
-
-
-def _distinct(values: Integers) -> Integers:
-    """The distinct values in order; `numpy.unique` hashes them first, which takes ten times as long."""
-    ordered = np.sort(values)
-    return ordered[_begins(ordered)]
-
-
-def _begins(values: Integers) -> NDArray[np.bool_]:
-    """Where a value differs from the one before."""
-    return np.concatenate([np.ones(min(len(values), 1), bool), values[1:] != values[:-1]])
-
-
-def _place_in_run(groups: Integers) -> Integers:
-    """Place of each row among those of its group, where groups stand together."""
-    begins = np.flatnonzero(_begins(groups))
-    return np.arange(len(groups)) - np.repeat(begins, np.diff(np.append(begins, len(groups))))
-
-
-def _rank_within(groups: Integers) -> Integers:
-    """Place of each row among those of its group, in their order."""
-    order = np.argsort(groups, kind="stable")
-    rank = np.empty(len(groups), np.int64)
-    rank[order] = _place_in_run(groups[order])
-    return rank
-
-
-def _grouped(groups: Integers) -> Integers:
-    """Places that bring groups together, in the order of their numbers; numpy sorts small numbers by their digits."""
-    small = np.uint16 if groups.max(initial=0) < 2**16 else np.int64
-    return np.argsort(groups.astype(small), kind="stable")

@@ -21,13 +21,13 @@ from crm_assets.mining.model_metrics import interval
 from crm_assets.mining.neighbours import Neighbours, alike, bought_together
 from crm_assets.mining.product_purchases import EVERYBODY
 from crm_assets.mining.ranking_metrics import COVERAGE, PLACES, Bought, Resampled, means, per_customer
+from crm_assets.mining.ranks import find
 from crm_assets.mining.recommender import (
     FEATURES,
     Candidates,
     ListRules,
     Recommender,
     Shop,
-    find,
     find_candidates,
     kinds_of,
     listed,

@@ -2,13 +2,14 @@
 
 import json
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
 
 from crm_assets.mining.bg_nbd import BgNbd
 from crm_assets.mining.calibration import calibrated, calibration
-from crm_assets.mining.classifiers import LEARNERS, contributions, fit, order_process, raw_scores, rule
+from crm_assets.mining.classifiers import LEARNERS, contributions, fit, order_process, raw_scores, rule, visible
 from crm_assets.mining.explaining import lowered_by_theme, put_back
 from crm_assets.mining.model_metrics import evaluate
 
@@ -76,6 +77,18 @@ def test_what_raises_the_score_is_named_and_without_it_the_score_falls(rows, fit
     lowered = lowered_by_theme(score, score(inputs), inputs, typical, lambda column: column)
     assert (lowered[high, 0] > 0).mean() > 0.95
     assert np.ptp(score(put_back(inputs, typical, list(inputs.columns)))) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "random_forest", "decision_tree"])
+def test_what_columns_of_trees_add_makes_up_the_score_and_is_near_shap_values(rows, fitted, name):
+    inputs = rows[0]
+    moved = contributions(fitted[name], inputs, {})
+    rest = raw_scores(fitted[name], inputs) - moved.sum(axis=1)
+    assert np.ptp(rest) < 1e-9
+    seen = visible(inputs)
+    boosters = [lightgbm.Booster(model_str=text) for text in fitted[name]["boosters"]]
+    shap = np.mean([booster.predict(seen, pred_contrib=True) for booster in boosters], axis=0)[:, :-1]
+    assert np.corrcoef(moved[:, : shap.shape[1]].ravel(), shap.ravel())[0, 1] > 0.98
 
 
 def test_the_order_process_counts_orders_and_not_the_chance_of_being_alive(fitted):
