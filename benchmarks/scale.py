@@ -6,9 +6,9 @@ At each size a process of its own ingests, cleans, trains and scores the exports
 `crm-assets run` does; then one more daily export lands, and another process does the same with it. Marts of all history
 are made anew on Sundays (`history_refresh_days = 7`), so that day, a Saturday, is one of six alike; on the seventh those
 marts come on top, which take as long as in the rebuild. Steps are timed by what Dagster recorded; memory is what is
-resident, looked at ten times a second. An asset's growth is the exponent of its time between two sizes: 1 is linear. A floor is the
-engine reading the same columns of the same rows once; for an asset whose rows are many beside what it reads, the engine
-reading and writing these once is named too.
+resident, looked at ten times a second. An asset's growth is the exponent of its time between two sizes: 1 is linear. A
+floor is the engine reading the same columns of the same rows once; for an asset whose rows are many beside what it reads,
+the engine reading and writing these once is named too.
 
     python benchmarks/scale.py [--lines N ...] [--memory-limit LIMIT ...] [--home FOLDER]
 
@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -39,8 +38,8 @@ from crm_assets.settings import write_settings
 from crm_assets.sources.deliveries import Delivery
 
 WEEK = 7
-FIRST_DAYS = 2
-"""Daily exports that land with the historical one: a month has begun, and its models are trained with the others."""
+DAYS = 2
+"""Daily exports after the historical one: the first lands with it, so that the rebuild trains the models of the month."""
 
 HEAVIEST = 24
 FLOORS = {
@@ -121,12 +120,12 @@ def known(home: Path, lines: int, memory_limit: str) -> Size:
 
 
 def measure(home: Path, lines: int, memory_limit: str) -> Size:
-    """Run the pipeline at one size, then day by day."""
+    """Run the pipeline at one size, then once more with one more day."""
     customers = lines // scaled_exports.LINES_A_CUSTOMER
     made = exported(home, lines, customers)
     waiting = home / "waiting"
     waiting.mkdir()
-    first, later = (demo.HISTORY_ENDS + timedelta(days=number) for number in (FIRST_DAYS - 1, FIRST_DAYS))
+    first, later = (demo.HISTORY_ENDS + timedelta(days=number) for number in (DAYS - 1, DAYS))
     _folder(home, later).rename(waiting / later.isoformat())
     # Steps that are made beside each other could not be told apart.
     write_settings(home, end_date=demo.LAST_DAY, memory_limit=memory_limit, processes=1, history_refresh_days=WEEK)
@@ -148,7 +147,7 @@ def exported(home: Path, lines: int, customers: int) -> int:
     kept = home / "exported.txt"
     if not kept.exists():
         print(f"making about {lines:,} order lines ...", file=sys.stderr, flush=True)
-        made = scaled_exports.scaled_exports(home, lines, customers, FIRST_DAYS)
+        made = scaled_exports.scaled_exports(home, lines, customers, DAYS)
         kept.write_text(str(made), "utf-8")
     return int(kept.read_text("utf-8"))
 
@@ -238,13 +237,10 @@ with duckdb.connect(config={{'memory_limit': '{memory_limit}', 'threads': {os.cp
     return float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
 
 
-def growth(sizes: Sequence[Size], step: str) -> str:
-    """The exponent of a step's time between the two largest sizes; empty where there is one only."""
-    if len(sizes) < 2:
-        return ""
-    before, largest = sizes[-2:]
+def growth(before: Size, largest: Size, step: str) -> float:
+    """The exponent of a step's time between two sizes."""
     grown = math.log(max(largest.whole.steps[step], 0.01) / max(before.whole.steps[step], 0.01))
-    return f"{grown / math.log(largest.lines / before.lines):.2f}"
+    return grown / math.log(largest.lines / before.lines)
 
 
 def report(sizes: list[Size]) -> None:
@@ -264,7 +260,7 @@ def report(sizes: list[Size]) -> None:
             f"| {size.written.total() / 1e9:.2f} GB | {day:,.1f} s, {day / whole.wall:.1%} "
             f"| {seventh:,.1f} s, {seventh / whole.wall:.1%} | {mean / whole.wall:.1%} |"
         )
-    largest = sizes[-1]
+    before, largest = sizes[-2] if len(sizes) > 1 else None, sizes[-1]
     heads = [f"{size.lines / 1e6:.1f} million" for size in sizes]
     print(
         "\n| step | "
@@ -280,14 +276,14 @@ def report(sizes: list[Size]) -> None:
             for size in sizes
         ]
         least, copy = largest.floors.get(step), largest.copies.get(step)
+        grown = f"{growth(before, largest, step):.2f}" if before else ""
         floors = f"{least:.1f} s | {seconds / least:.1f} |" if least else " | |"
-        print(f"| {step} | {' | '.join(cells)} | {growth(sizes, step)} | {floors} {f'{copy:.1f} s' if copy else ''} |")
-    if len(sizes) > 1:
-        faster = sorted(
-            f"{step} {growth(sizes, step)}"
-            for step, seconds in largest.whole.steps.items()
-            if seconds >= NOTICED and float(growth(sizes, step)) > LINEAR
-        )
+        print(f"| {step} | {' | '.join(cells)} | {grown} | {floors} {f'{copy:.1f} s' if copy else ''} |")
+    if before:
+        grown_by = {
+            step: growth(before, largest, step) for step, took in largest.whole.steps.items() if took >= NOTICED
+        }
+        faster = sorted(f"{step} {exponent:.2f}" for step, exponent in grown_by.items() if exponent > LINEAR)
         print(
             f"\nSteps of {NOTICED} s and more that grow faster than lines to the {LINEAR}: {', '.join(faster) or 'none'}."
         )

@@ -48,7 +48,7 @@ def delivered_days(
     **validated: ir.Table,
 ) -> ir.Table:
     """Event days each delivery touched; the earliest becomes the workspace's first day."""
-    came = set(map(Delivery.of_key, context.partition_keys))
+    came = list(map(Delivery.of_key, context.partition_keys))
     before = read_partitions(lake, "quality", DELIVERED_DAYS, context.partition_keys).to_pyarrow().to_pylist()
     sources = read_sources(settings.sources)
     found: list[dict[str, Any]] = []
@@ -58,14 +58,10 @@ def delivered_days(
     for table in EVENT_TABLES:
         if table.name not in held and not lake.has_rows("validated", table.name):
             continue
-        contract = layers.validated(table)
-        rows = _dated(validated[table.name], table, settings)
-        others = [
-            part
-            for part in lake.partitions("validated", contract)
-            if Delivery(part[0], date.fromisoformat(part[1])) not in came
-        ]
-        everything = _dated(lake.read("validated", contract), table, settings) if others else rows
+        rows, everything = (
+            given.mutate(day=local_day(given[table.event_time], settings.timezone))
+            for given in (validated[table.name], lake.read("validated", layers.validated(table)))
+        )
         counted = touching.delivered_days(rows, table, settings.late_window_days)
         found += (now := _listed(counted, table))
         pairs += _listed(touching.shared_days(rows, everything, table) if now else None, table)
@@ -85,10 +81,6 @@ def delivered_days(
     shared = _sharing(lake) if before or deleted else []
     touched = list(touching.touched_days(found, pairs, deleted, before, shared))
     return ibis.memtable(touched, schema=DELIVERED_DAYS.schema)
-
-
-def _dated(rows: ir.Table, table: Table, settings: Settings) -> ir.Table:
-    return rows.mutate(day=local_day(rows[table.event_time], settings.timezone))
 
 
 def full_exports(lake: Lake, sources: Mapping[str, Source], table: Table) -> FullExports:

@@ -178,8 +178,8 @@ def contributions(
     """How far each column moves each row's score: shape (rows, columns).
 
     For many trees, how the mean of the training rows moves at each split on a row's way to its leaf (Saabas,
-    Interpreting random forests, 2014), which adds up to the score as SHAP values do, is within a hair of them and takes
-    a fraction of the time; for a single tree, SHAP values (Lundberg, Erion and Lee, 2018: TreeSHAP), which the order of
+    Interpreting random forests, 2014), which adds up to the score as SHAP values do, is close to them and takes a
+    fraction of the time; for a single tree, SHAP values (Lundberg, Erion and Lee, 2018: TreeSHAP), which the order of
     its splits does not sway. Coefficient times standardised value for linear models, integrated gradients for the
     network (Sundararajan, Taly and Yan, 2017), and for rules and the order process what putting the column back to its
     typical value would take away.

@@ -49,7 +49,7 @@ def shared_days(rows: ir.Table, everything: ir.Table, contract: Table) -> ir.Tab
 
     Args:
         rows: Validated rows of some deliveries, with `day`.
-        everything: Those of all deliveries; `rows` itself where there are no others.
+        everything: Those of all deliveries.
         contract: The canonical table.
 
     Returns:
@@ -57,9 +57,9 @@ def shared_days(rows: ir.Table, everything: ir.Table, contract: Table) -> ir.Tab
         Of these rows only one is true, so what changes on one day may change the other.
     """
     key = list(contract.key)
-    # A join of all rows with themselves would hold every key twice.
-    alike = rows if everything is rows else everything.semi_join(rows.select(*key), key)
-    days = alike.group_by(key).agg(_first=ibis._.day.min(), _last=ibis._.day.max())
+    days = (
+        everything.semi_join(rows.select(*key), key).group_by(key).agg(_first=ibis._.day.min(), _last=ibis._.day.max())
+    )
     moved = days.filter(days["_first"] < days["_last"])
     here = rows.semi_join(moved, key).select(*DELIVERY, *key, DAY.name).distinct()
     anywhere = everything.semi_join(moved, key).select(*key, DAY.name).distinct().rename({OTHER_DAY: DAY.name})
