@@ -49,7 +49,8 @@ def second_process(
     others = multiprocessing.active_children()
     # A pool starts its process with the first piece.
     pool.submit(_work, [])
-    (process,) = set(multiprocessing.active_children()).difference(others)
+    # None where it was killed already: handing work over tells.
+    started = set(multiprocessing.active_children()).difference(others)
     is_needed = False
 
     def begin(pieces: Sequence[Any]) -> Wait:
@@ -68,7 +69,8 @@ def second_process(
         # What has been handed over cannot be taken back; an error before that does not wait for libraries.
         is_over.set()
         if not is_needed:
-            process.terminate()
+            for process in started:
+                process.terminate()
         pool.shutdown(cancel_futures=True)
 
 

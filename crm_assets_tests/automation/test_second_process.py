@@ -1,6 +1,7 @@
 """Two processes make what one makes, and neither outlives or hangs upon the other."""
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from crm_assets.automation.instance import open_instance
 from crm_assets.automation.jobs import SCORE, TRAIN, Parts
+from crm_assets.automation.second_process import SecondProcessError, second_process
 from crm_assets.definitions import build_defs
 from crm_assets.runs import RunFailedError, Runs
 from crm_assets.settings import load_settings, write_settings
@@ -63,6 +65,21 @@ def test_a_killed_second_process_ends_the_command_with_a_reason(cleaned: Path) -
     os.kill(wait_for(lambda: second_process_of(first.pid)), signal.SIGKILL)
     assert "the second process ended before its work was done" in first.communicate()[1]
     assert first.returncode == 1
+
+
+def test_a_second_process_killed_as_it_starts_is_told_when_work_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = multiprocessing.active_children
+    others = set(alive())
+
+    def none_but_others() -> list[multiprocessing.process.BaseProcess]:
+        for process in set(alive()) - others:
+            process.kill()
+            process.join()
+        return alive()
+
+    monkeypatch.setattr(multiprocessing, "active_children", none_but_others)
+    with pytest.raises(SecondProcessError, match="ended before its work was done"), second_process(str) as begin:
+        begin(["work"])()
 
 
 def test_what_fails_in_the_second_process_fails_the_command(cleaned: Path) -> None:
