@@ -64,7 +64,8 @@ def delivered_days(
         )
         counted = touching.delivered_days(rows, table, settings.late_window_days)
         found += (now := _listed(counted, table))
-        pairs += _listed(touching.shared_days(rows, everything, table) if now else None, table)
+        with lake.engine.holding() as hold:
+            pairs += _listed(touching.shared_days(rows, everything, table, hold) if now else None, table)
         full = full_exports(lake, sources, table)
         held_by = {Delivery(row[SOURCE.name], row[EXPORT_DATE.name]) for row in before if _held(row, table)}
         changed = {

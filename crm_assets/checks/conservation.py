@@ -5,7 +5,6 @@ Belongs here: checks over rows delivered, validated and rejected. Not here: what
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
 from itertools import chain
 
 import dagster as dg
@@ -82,10 +81,14 @@ def late_rows(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lak
     # Days that only lose rows, since a later export moved, corrected or deleted them, change as late as the export.
     found = rows.filter((rows.late_rows > 0) | (rows.rows == 0)).order_by("day", "table_name").to_pyarrow().to_pylist()
     written = lake.written_ns("quality", DELIVERED_DAYS)
-    stale: set[str] = set()
-    for row in found:
-        arrived = written[row[DELIVERY[0]], row[DELIVERY[1]].isoformat()]
-        stale |= _made_without(lake, row["day"], arrived)
+    made = _snapshots(lake) if found else {}
+    stale = {
+        f"{table} {day}"
+        for row in found
+        for (table, day), made_ns in made.items()
+        # Snapshots of the row's day and later days that were made before it came.
+        if day >= row["day"].isoformat() and made_ns < written[row[DELIVERY[0]], row[DELIVERY[1]].isoformat()]
+    }
     listed = [
         f"{row['table_name']} {row['day']}: "
         + (f"{row['late_rows']} of {row['rows']} rows" if row["rows"] else "rows taken away")
@@ -141,14 +144,13 @@ def _rows_by_file(tables: Iterable[ir.Table]) -> Counter[tuple[str, ...]]:
     return counts
 
 
-def _made_without(lake: Lake, day: date, arrived_ns: int) -> set[str]:
-    """Snapshots of `day` and later days that were made before `arrived_ns`."""
+def _snapshots(lake: Lake) -> dict[tuple[str, str], int]:
+    """When each day of features and marts was made, nanoseconds since 1970, by table and day."""
     return {
-        f"{layer}.{name} {part[0]}"
+        (f"{layer}.{name}", part[0]): made_ns
         for (layer, name), contract in lake_tables().items()
         if layer in ("features", "marts") and contract.shape is Shape.SNAPSHOT and len(contract.partition_by) == 1
-        for part, written in lake.written_ns(layer, contract).items()
-        if part[0] >= day.isoformat() and written < arrived_ns
+        for part, made_ns in lake.written_ns(layer, contract).items()
     }
 
 

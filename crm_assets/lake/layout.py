@@ -23,6 +23,7 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import ibis.expr.types as ir
 
+from crm_assets.contracts.layers import DELIVERY
 from crm_assets.contracts.model import Table
 from crm_assets.lake.engine import COMPRESSION, COMPRESSION_LEVEL, Engine, note_of
 from crm_assets.lake.functions import failure
@@ -37,6 +38,9 @@ STAGING = ".staging"
 """Folder of the lake for what is not, or not yet, part of it, in a folder for each process."""
 
 OUTSIDE = "rows outside the partitions asked for"
+
+FEW_DELIVERIES = 8
+"""Deliveries that are written one after the other: rows of files come in the order they are kept in."""
 
 Partition = tuple[str, ...]
 """Values of a table's partition columns, such as ``("2017-06-01",)``; empty for a table without partitions."""
@@ -161,8 +165,8 @@ class Lake:
                 engine = self.engine.owner(conformed)
                 if not contract.partition_by:
                     found = {(): _write_one(engine, conformed, staging / PART, order, note)}
-                elif len(partitions) == 1:
-                    found = _write_single(engine, conformed, layer, contract, partitions[0], staging / PART, order)
+                elif len(partitions) <= (FEW_DELIVERIES if contract.partition_by == DELIVERY else 1):
+                    found = _write_each(engine, conformed, layer, contract, partitions, staging, order)
                 else:
                     found = _write_many(engine, conformed, contract, staging, order)
             if outside := sorted(set(found) - set(partitions), key=str):
@@ -251,31 +255,59 @@ def _write_one(engine: Engine, table: ir.Table, path: Path, order: Sequence[str]
     return path
 
 
-def _write_single(
+def _write_each(
     engine: Engine,
     table: ir.Table,
     layer: str,
     contract: Table,
-    partition: Partition,
-    path: Path,
+    partitions: Sequence[Partition],
+    staging: Path,
     order: Sequence[str],
 ) -> dict[Partition, Path]:
+    """Each partition's rows by a query of its own."""
     from pyarrow import parquet
 
     names = contract.partition_by
-    wanted = [ibis.literal(value).cast(table[name].type()) for name, value in zip(names, partition, strict=True)]
-    inside = ibis.and_(*[table[name] == value for name, value in zip(names, wanted, strict=True)])
     values = [table[name].cast("string").fill_null("null") for name in names]
     said = ibis.literal(f"{OUTSIDE}: ") + ibis.literal(", ").join(values)
-    # Each row is looked at as it is written, since the rows may be many and dear to compute twice.
-    guarded = table.filter(ibis.cases((inside, True), else_=failure(said)))
-    try:
-        _write_one(engine, guarded.drop(*names), path, order)
-    except Exception as error:
-        if found := re.search(f"{OUTSIDE}.*", str(error)):
-            raise LakeError(f"{layer}.{contract.name}: {found[0]}") from error
-        raise
-    return {partition: path} if parquet.read_metadata(path).num_rows else {}
+    inside = {
+        partition: ibis.and_(
+            *[
+                table[name] == ibis.literal(value).cast(table[name].type())
+                for name, value in zip(names, partition, strict=True)
+            ]
+        )
+        for partition in partitions
+    }
+    found = {}
+    for number, (partition, wanted) in enumerate(inside.items()):
+        others = [(rest, False) for other, rest in inside.items() if other != partition]
+        # The first query looks at each row as it is written, since the rows may be many and dear to compute twice.
+        own = table.filter(wanted if number else ibis.cases((wanted, True), *others, else_=failure(said)))
+        path = staging / f"{number}.parquet"
+        try:
+            if contract.partition_by == DELIVERY:
+                path = _write_as_it_comes(engine, own.drop(*names), path, order)
+            else:
+                _write_one(engine, own.drop(*names), path, order)
+        except Exception as error:
+            if outside := re.search(f"{OUTSIDE}.*", str(error)):
+                raise LakeError(f"{layer}.{contract.name}: {outside[0]}") from error
+            raise
+        if parquet.read_metadata(path).num_rows:
+            found[partition] = path
+    return found
+
+
+def _write_as_it_comes(engine: Engine, table: ir.Table, path: Path, order: Sequence[str]) -> Path:
+    """Rows that are probably in order, and are sorted if they are not: sorting most rows takes longer than writing them.
+
+    Row groups may end elsewhere the next time.
+    """
+    _write_one(engine, table, path, [])
+    if _is_sorted(path, order):
+        return path
+    return _write_one(engine, engine.scan(str(path), {}), path.with_name(f"sorted-{path.name}"), order)
 
 
 def _write_many(

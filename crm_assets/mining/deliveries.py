@@ -4,7 +4,7 @@ Belongs here: counts over validated rows. Not here: finding deliveries (`sources
 (`truth.py`).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,6 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.contracts.layers import DAY, DELIVERED_DAYS, DELIVERY, EXPORT_DATE, SOURCE
 from crm_assets.contracts.model import Table
+from crm_assets.mining.as_of_days import Hold
 from crm_assets.mining.truth import FullExports, spans
 
 OTHER_DAY = "_other_day"
@@ -44,27 +45,33 @@ def delivered_days(rows: ir.Table, contract: Table, late_window_days: int) -> ir
     return counted.mutate(table_name=ibis.literal(contract.name)).select(*names)
 
 
-def shared_days(rows: ir.Table, everything: ir.Table, contract: Table) -> ir.Table:
+def shared_days(rows: ir.Table, everything: ir.Table, contract: Table, hold: Hold = lambda table: table) -> ir.Table:
     """Pairs of days that hold rows of the same key, by delivery.
 
     Args:
         rows: Validated rows of some deliveries, with `day`.
         everything: Those of all deliveries.
         contract: The canonical table.
+        hold: Computes a table once and keeps it while the result is used.
 
     Returns:
         `_source`, `_export_date`, `day` of the delivery's row and `_other_day`, that of another row of the same key.
         Of these rows only one is true, so what changes on one day may change the other.
     """
     key = list(contract.key)
-    days = (
-        everything.semi_join(rows.select(*key), key).group_by(key).agg(_first=ibis._.day.min(), _last=ibis._.day.max())
-    )
-    moved = days.filter(days["_first"] < days["_last"])
-    here = rows.semi_join(moved, key).select(*DELIVERY, *key, DAY.name).distinct()
-    anywhere = everything.semi_join(moved, key).select(*key, DAY.name).distinct().rename({OTHER_DAY: DAY.name})
+    # There are far fewer orders than lines, and hardly one has lines on several days.
+    for names in [key[:1], key] if len(key) > 1 else [key]:
+        moved = hold(_on_several_days(everything.semi_join(rows.select(*names).distinct(), names), names))
+        rows, everything = rows.semi_join(moved, names), everything.semi_join(moved, names)
+    here = rows.select(*DELIVERY, *key, DAY.name).distinct()
+    anywhere = everything.select(*key, DAY.name).distinct().rename({OTHER_DAY: DAY.name})
     pairs = here.join(anywhere, key).filter(ibis._[DAY.name] != ibis._[OTHER_DAY])
     return pairs.select(*DELIVERY, DAY.name, OTHER_DAY).distinct()
+
+
+def _on_several_days(rows: ir.Table, names: Sequence[str]) -> ir.Table:
+    days = rows.group_by(list(names)).agg(_first=rows[DAY.name].min(), _last=rows[DAY.name].max())
+    return days.filter(days["_first"] < days["_last"]).select(*names)
 
 
 def deleted_days(

@@ -69,6 +69,10 @@ def names(lake):
     return {(row["day"], row["visit_id"]) for row in rows_of(lake)}
 
 
+def deliveries_of(*sources):
+    return [(f"s{source:02}", FIRST.isoformat()) for source in sources]
+
+
 def keys(*days):
     return [(day.isoformat(),) for day in days]
 
@@ -245,6 +249,31 @@ def test_a_write_that_fails_in_the_engine_leaves_the_old_rows_and_no_staging(lak
         lake.write("clean", VISITS, visits(*[visit("new", day) for day in days]), keys(*days))
     assert names(lake) == {(day, "old") for day in days}
     assert list((lake.root / ".staging").glob("*/*")) == []
+
+
+@pytest.mark.parametrize("shuffled", [False, True], ids=["as they come", "out of order"])
+@pytest.mark.parametrize("sources", [1, 3, 12], ids=["one delivery", "few deliveries", "many deliveries"])
+def test_rows_of_deliveries_are_kept_in_order_however_they_come(lake, engine, sources, shuffled):
+    sent = [{"row": n, "_source": f"s{n % sources:02}", "_export_date": FIRST} for n in range(40_000)]
+    sent = random.Random(1).sample(sent, len(sent)) if shuffled else sent
+    rows = pa.Table.from_pylist(sent, SENT.schema.to_pyarrow())
+    table = engine.backend.create_table("sent_rows", rows, temp=True, overwrite=True)
+    lake.write("raw", SENT, table, deliveries_of(*range(sources)))
+    for source in range(sources):
+        (path,) = lake.folder("raw", "sent").glob(f"_source=s{source:02}/*/{PART}")
+        found = parquet.ParquetFile(path).read(columns=["row"])["row"].to_pylist()
+        assert found == list(range(source, 40_000, sources))
+
+
+def test_rows_of_other_deliveries_are_refused_and_those_without_rows_become_empty(lake):
+    rows = [{"row": n, "_source": f"s{n:02}", "_export_date": FIRST} for n in range(3)]
+    table = ibis.memtable(pa.Table.from_pylist(rows, SENT.schema.to_pyarrow()))
+    with pytest.raises(LakeError, match=r"raw\.sent: rows outside the partitions asked for: .*s02"):
+        lake.write("raw", SENT, table, deliveries_of(0, 1))
+    assert not lake.has_rows("raw", "sent")
+    lake.write("raw", SENT, table, deliveries_of(0, 1, 2, 3))
+    assert lake.partitions("raw", SENT) == deliveries_of(0, 1, 2, 3)
+    assert lake.read("raw", SENT).count().execute() == 3
 
 
 def test_what_a_killed_process_left_in_staging_is_never_read(lake):
