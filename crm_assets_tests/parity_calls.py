@@ -21,7 +21,7 @@ from crm_assets.contracts.canonical import CAMPAIGN_CONTACTS, CUSTOMERS, PRODUCT
 from crm_assets.mining.as_of_days import as_of_table, calendar, numbered, union
 from crm_assets.mining.behaviour_cohorts import cohorts
 from crm_assets.mining.behaviour_repeats import order_gaps, repeat_curves
-from crm_assets.mining.behaviour_sales import newest_categories, sales
+from crm_assets.mining.behaviour_sales import Earlier, newest_categories, sales
 from crm_assets.mining.campaign_effects import Window, campaign_customers, measurable
 from crm_assets.mining.campaign_responses import campaign_response_sums
 from crm_assets.mining.category_features import category_features
@@ -80,6 +80,7 @@ from crm_assets.mining.retention import RetentionPolicy, retention_queue
 from crm_assets.mining.retention_outcomes import queue_outcomes
 from crm_assets.mining.revenue_changes import customer_effects, price_volume_mix
 from crm_assets.mining.rfm import rfm_cuts, rfm_measures, rfm_scores, value_tiers
+from crm_assets.mining.sales_months import mattered
 from crm_assets.mining.sales_series import dated_campaigns, sales_by_day
 from crm_assets.mining.samples import about, as_floats, bounded, drawn_by_day, sample_customers
 from crm_assets.mining.segment_profiles import described_customers, levels_by_segments, sums_by_segments
@@ -205,6 +206,10 @@ def known_of_contacts(t: Read) -> tuple[ir.Table, ...]:
 
 def bought(t: Read) -> ir.Table:
     return products_bought(t("clean_transactions"), t("clean_products"), LAST_DAY, 90)
+
+
+def sold(t: Read) -> tuple[ir.Table, ...]:
+    return t("clean_transactions"), t("customer_days"), t("clean_products"), t("customers_current")
 
 
 def histories(t: Read) -> ir.Table:
@@ -373,8 +378,15 @@ CALLS: Mapping[Callable[..., Any], Callable[[Read], Iterator[Any]]] = {
     union: lambda t: iter([union([t("measures"), t("measures")])]),
     sales: lambda t: iter(
         [
-            sales(t("clean_transactions"), t("clean_products"), t("customers_current"), FIRST_DAY, day, hold)
+            sales(*sold(t), FIRST_DAY, day, hold, earlier)
             for day in (MONTH_ENDS[1], LAST_DAY)
+            for earlier in (None, Earlier(sales(*sold(t), FIRST_DAY, MONTH_ENDS[1]), MONTH_ENDS[1].replace(day=1)))
+        ]
+    ),
+    mattered: lambda t: iter(
+        [
+            mattered(t("clean_transactions"), t("customer_days"), t("clean_products"), others)
+            for others in (None, Persons.of(t("members")).stand_on(LAST_DAY))
         ]
     ),
     sales_by_day: lambda t: iter(

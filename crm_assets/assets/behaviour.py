@@ -4,7 +4,8 @@ Belongs here: assets that describe. Not here: how they are computed (`mining/beh
 (`diagnosis.py`), what customers will do (`purchases.py`).
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import dagster as dg
@@ -13,10 +14,15 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.contracts.behaviour import BEHAVIOUR_COHORTS, BEHAVIOUR_GAPS, BEHAVIOUR_REPEATS, BEHAVIOUR_SALES
+from crm_assets.contracts.canonical import TRANSACTIONS
+from crm_assets.contracts.features import CUSTOMER_DAYS as CUSTOMER_DAYS_OF_RECORDS
 from crm_assets.contracts.model import Table
+from crm_assets.contracts.registry import contract_of
+from crm_assets.lake.io_manager import MADE_WITH
 from crm_assets.lake.layout import Lake
+from crm_assets.mining import sales_months
 from crm_assets.mining.behaviour_cohorts import cohorts
-from crm_assets.mining.behaviour_sales import sales
+from crm_assets.mining.behaviour_sales import Earlier, sales
 from crm_assets.mining.persons import Persons
 
 CUSTOMER_DAYS = dg.AssetIn(["profile", "customer_days"])
@@ -26,6 +32,7 @@ CUSTOMER_DAYS = dg.AssetIn(["profile", "customer_days"])
     key=["marts", BEHAVIOUR_SALES.name],
     ins={
         "transactions": dg.AssetIn(["clean", "transactions"]),
+        "customer_days": CUSTOMER_DAYS,
         "products": dg.AssetIn(["clean", "products"]),
         "customers": dg.AssetIn(["profile", "customers_current"]),
         "identity_members": MEMBERS,
@@ -35,25 +42,49 @@ CUSTOMER_DAYS = dg.AssetIn(["profile", "customer_days"])
 def behaviour_sales(
     context: dg.AssetExecutionContext,
     transactions: ir.Table,
+    customer_days: ir.Table,
     products: ir.Table,
     customers: ir.Table,
     identity_members: ir.Table,
     lake: dg.ResourceParam[Lake],
 ) -> Iterator[dg.Output[ir.Table]]:
-    """Sales of every day, week and month up to the newest day with a sale."""
+    """Sales of every day, week and month up to the newest day with a sale.
+
+    Periods before the first month that anything changed in since they were last made stay as they are.
+    """
+    # Looked at before anything is read: what is made anew meanwhile is found to be so the next time.
+    made = sorted(
+        (day, made_ns)
+        for table in (("clean", TRANSACTIONS.name), ("profile", CUSTOMER_DAYS_OF_RECORDS.name))
+        for (day,), made_ns in lake.written_ns(table[0], contract_of(*table)).items()
+    )
     span, persons = span_of(transactions), Persons.of(identity_members)
     if span is None:
         yield nothing(context, BEHAVIOUR_SALES, "transactions")
         return
+    told = sales_months.mattered(transactions, customer_days, products, persons.stand_on(span[1]))
+    states = sales_months.states(made, lake.engine.batches(told))
+    earlier = _earlier_sales(lake, states)
+    if earlier:
+        context.log.info("sales by channel and category before %s are as they were", earlier.since)
     with lake.engine.holding() as hold:
         rows = sales(
             persons.rows(transactions, span[1]),
+            persons.rows(customer_days, span[1]),
             products,
             persons.rows(customers.select("customer_id", "region"), span[1]),
             *span,
             hold,
+            earlier,
         )
-        yield dg.Output(rows, metadata={"as of": str(span[1])})
+        yield dg.Output(rows, metadata={"as of": str(span[1]), MADE_WITH: json.dumps(states)})
+
+
+def _earlier_sales(lake: Lake, states: Mapping[str, str]) -> Earlier | None:
+    """Sales that were added up before, as far as what they were added up from is as it was."""
+    made_with = lake.note("marts", BEHAVIOUR_SALES)
+    since = sales_months.changed_since(json.loads(made_with), states) if made_with else None
+    return Earlier(lake.read("marts", BEHAVIOUR_SALES), since) if since else None
 
 
 @dg.asset(

@@ -1,10 +1,21 @@
 """Marts of behaviour in a finished workspace, beside what plain SQL over the clean tables says."""
 
-from datetime import date
+import json
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
+from pyarrow import parquet
+
+from crm_assets.automation.instance import open_instance
+from crm_assets.contracts.behaviour import BEHAVIOUR_SALES
+from crm_assets.definitions import lake_of
+from crm_assets.runs import Planned, Runs
+from crm_assets.settings import load_settings
+from crm_assets_tests import shop
 
 
 @pytest.fixture
@@ -82,3 +93,44 @@ def test_drivers_of_the_newest_day_span_their_levels_around_the_mean_prediction(
         assert [span for _, span in own] == sorted((span for _, span in own), reverse=True)
     base = "SELECT count(DISTINCT round(prediction - effect, 9)) FROM marts.behaviour_drivers GROUP BY as_of, outcome"
     assert {count for (count,) in warehouse.execute(base).fetchall()} == {1}
+
+
+def test_sales_after_deliveries_that_change_the_past_are_as_if_all_were_added_up(
+    finished: Path, tmp_path: Path
+) -> None:
+    """A late order of March and another category of what was first sold in January come, one after the other."""
+    home = shop.copy_with_history(finished, tmp_path / "home")
+    mart = home / "lake" / "marts" / BEHAVIOUR_SALES.name / "part.parquet"
+    header = "order,customer,sku,at,quantity,amount"
+
+    def refresh() -> list[dict]:
+        with open_instance(home) as instance:
+            runs = Runs(load_settings(home), instance, lambda doing: None)
+            runs.ingest()
+            runs.clean()
+            runs.make(Planned("sales", "refresh", made=[dg.AssetKey(["marts", BEHAVIOUR_SALES.name])]))
+        return parquet.read_table(mart).to_pylist()
+
+    def states() -> dict[str, str]:
+        note = lake_of(load_settings(home)).note("marts", BEHAVIOUR_SALES)
+        assert note is not None
+        return json.loads(note)
+
+    before, as_they_were = refresh(), states()
+    assert list(as_they_were) == [f"2024-{month:02}" for month in range(1, 7)]
+    late = [("late", "c1", "p1", "2024-03-05 10:00:00", 3, "9.50")]
+    shop.write(home, shop.LAST_DAY + timedelta(days=1), "orders.csv", header, late)
+    now = refresh()
+    assert [month for month, state in states().items() if state != as_they_were[month]] == ["2024-03"]
+    assert [row for row in now if row["starts_on"] < date(2024, 2, 26)] == [
+        row for row in before if row["starts_on"] < date(2024, 2, 26)
+    ]
+    assert sum(row["revenue"] for row in now) == sum(row["revenue"] for row in before) + 3 * 4 * Decimal("9.5")
+    mart.unlink()
+    assert refresh() == now
+    other = [(sku, title, "other", kind) for sku, title, _, kind in shop.products()]
+    shop.write(home, shop.LAST_DAY + timedelta(days=2), "products.csv", "sku,title,category,kind", other)
+    now = refresh()
+    assert {row["value"] for row in now if row["dimension"] == "category"} == {"other"}
+    mart.unlink()
+    assert refresh() == now

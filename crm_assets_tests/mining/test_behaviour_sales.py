@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_assets.contracts.behaviour import BEHAVIOUR_SALES
-from crm_assets.mining.behaviour_sales import newest_categories, sales
+from crm_assets.mining.behaviour_sales import Earlier, newest_categories, sales
+from crm_assets.mining.customer_days import customer_days
 from crm_assets_tests.mining.feature_tables import (
     customers_table,
     line,
@@ -40,18 +41,25 @@ LINES = [
 ]
 
 
-def found(lines, as_of=FEB_5, first_day=JAN_30, categories=None, regions=None):
-    """Rows of the mart by period, dimension, value and first day."""
-    products = products_table(CONNECTION, categories or {"tea": "food", "soap": "home"})
+def added_up(lines, as_of, first_day=JAN_30, categories=None, regions=None, earlier=None):
+    """The mart as a table."""
+    transactions = transactions_table(CONNECTION, lines)
     people = [{"customer_id": who, "region": region} for who, region in (regions or {"ann": "North"}).items()]
-    table = sales(
-        transactions_table(CONNECTION, lines),
-        products,
+    return sales(
+        transactions,
+        customer_days(transactions),
+        products_table(CONNECTION, categories or {"tea": "food", "soap": "home"}),
         customers_table(CONNECTION, people),
         first_day,
         as_of,
         lambda rows: rows.cache(),
+        earlier,
     )
+
+
+def found(lines, as_of=FEB_5, **given):
+    """Rows of the mart by period, dimension, value and first day."""
+    table = added_up(lines, as_of, **given)
     assert table.schema() == BEHAVIOUR_SALES.schema
     rows = table.to_pyarrow().to_pylist()
     keys = [tuple(row[name] for name in BEHAVIOUR_SALES.key) for row in rows]
@@ -146,7 +154,7 @@ some_lines = st.lists(
     st.builds(
         lambda who, offset, order, product, amount, channel, back: sold(
             who,
-            JAN_30 + timedelta(offset),
+            date(2024, 1, 26) + timedelta(offset),
             order,
             product,
             str(-amount if back else amount),
@@ -154,7 +162,7 @@ some_lines = st.lists(
             is_return=back or None,
         ),
         st.sampled_from([None, "ann", "bob", "cid"]),
-        st.integers(0, 9),
+        st.integers(0, 13),
         st.sampled_from(["o1", "o2", "o3"]),
         st.sampled_from(["tea", "soap", "pens"]),
         st.integers(0, 9),
@@ -199,6 +207,25 @@ def test_every_figure_is_what_counting_by_hand_gives(lines):
         assert (row["customers"], row["new_customers"]) == (len(buyers), len(buyers & new))
         of_new = [r["amount"] for r in mine if r["customer_id"] in new]
         assert row["new_customer_revenue"] == sum(of_new, Decimal(0))
+
+
+@settings(max_examples=12, deadline=None)
+@given(some_lines, some_lines)
+def test_months_that_nothing_touched_stay_and_the_rest_is_as_if_all_were_added_up(lines, more):
+    """January stays, of which the week of February 1 holds three days."""
+    later = [row for row in more if row["day"] >= FEB_1]
+    before = added_up(lines, date(2024, 2, 20)).cache()
+    # Where a customer lives is told anew, and January is no longer whole.
+    given_now = {"as_of": date(2024, 2, 21), "first_day": JAN_31, "regions": {"bob": "South"}}
+    anew = found([*lines, *later], **given_now)
+    assert found([*lines, *later], **given_now, earlier=Earlier(before, FEB_1)) == anew
+    # Of January, orders by channel and category are not looked at: without them, the rows are the same.
+    of_january = [row for row in lines if row["day"] < MONDAY]
+    rest = [row for row in [*lines, *later] if row not in of_january]
+    kept = found(rest, **given_now, earlier=Earlier(before, FEB_1))
+    assert {key: row["revenue"] for key, row in kept.items() if key[1] in ("channel", "category")} == {
+        key: row["revenue"] for key, row in anew.items() if key[1] in ("channel", "category")
+    }
 
 
 def test_sums_over_a_dimension_are_the_total():
