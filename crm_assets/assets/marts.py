@@ -4,7 +4,7 @@ Belongs here: one short asset per mart. Not here: how its rows are computed (`mi
 """
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -13,6 +13,7 @@ import ibis.expr.types as ir
 
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.scoring import scored
 from crm_assets.contracts.basket import CROSS_SELL_RULES, LEVELS, SEQUENTIAL_RULES
 from crm_assets.contracts.churn import CHURN_SCORES
 from crm_assets.contracts.segments import CUSTOMER_SEGMENTS
@@ -107,8 +108,6 @@ def _churn_scores(
     settings: Settings,
 ) -> "Iterator[pa.Table]":
     """Scores of the run's days, batch by batch."""
-    import pyarrow as pa
-
     from crm_assets.mining.churn import CHURN_FEATURES, ChurnModel, score_churn
 
     types = CHURN_SCORES.schema.to_pyarrow()
@@ -122,9 +121,7 @@ def _churn_scores(
         model = ChurnModel.from_document(stored.document)
         day = customer_features.filter(customer_features.as_of == as_of)
         rows = day.select("as_of", "customer_id", **as_floats(day, CHURN_FEATURES)).order_by("customer_id")
-        for batch in lake.engine.batches(rows):
-            scores = score_churn(model, batch.to_pandas(), settings.threads)
-            yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
+        yield from scored(lake, rows, partial(score_churn, model), types, settings.threads)
 
 
 @dg.asset(

@@ -6,6 +6,7 @@ Belongs here: reading, calling, returning. Not here: how it is told (`mining/pro
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,6 +16,7 @@ from crm_assets.assets.models import saying_who
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
 from crm_assets.assets.purchases import sampled_features
+from crm_assets.assets.scoring import scored
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.features import HABIT_DAYS
 from crm_assets.contracts.propensity import PROPENSITY_SCORES
@@ -167,12 +169,13 @@ def propensity_scores(
     products: ir.Table,
     identity_members: ir.Table,
     lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
     """How likely each customer is to buy each chosen item, by the newest model trained before the day."""
     from crm_assets.mining.propensity import ranked_propensities
 
     persons = Persons.of(identity_members)
-    scores = _scores(context, lake, customer_features, models, transactions, products, persons)
+    scores = _scores(context, lake, customer_features, models, transactions, products, persons, settings.threads)
     with lake.collected(PROPENSITY_SCORES.schema, scores) as rows:
         yield dg.Output(ranked_propensities(rows))
 
@@ -185,10 +188,9 @@ def _scores(
     transactions: ir.Table,
     products: ir.Table,
     persons: Persons,
+    threads: int,
 ) -> "Iterator[pa.Table]":
     """Scores of the run's days, batch by batch, not ranked yet."""
-    import pyarrow as pa
-
     from crm_assets.mining.propensity import Item, PropensityModels, item_days, item_histories, score_item
     from crm_assets.mining.purchases import PURCHASE_FEATURES
 
@@ -210,9 +212,7 @@ def _scores(
             for item in items:
                 own = known.filter(known["item"] == str(item)).drop("item")
                 rows = inputs.left_join(own, "customer_id").drop("customer_id_right").order_by("customer_id")
-                for batch in lake.engine.batches(rows):
-                    scores = score_item(found, item, batch.to_pandas(), as_of)
-                    yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
+                yield from scored(lake, rows, partial(score_item, found, item, as_of=as_of), types, threads)
 
 
 propensity_assets = [propensity_model, propensity_scores]

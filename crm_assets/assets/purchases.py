@@ -6,6 +6,7 @@ chosen (`mining/purchase_training.py`).
 
 from collections.abc import Iterator, Mapping
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -14,6 +15,7 @@ import ibis.expr.types as ir
 from crm_assets.assets.models import CUSTOMER_DAYS_BEFORE, saying_who
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.scoring import scored
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.purchases import BEHAVIOUR_PREDICTIONS, HORIZONS
 from crm_assets.contracts.registry import TRAINING_FEATURES
@@ -124,18 +126,22 @@ def behaviour_predictions(
     customer_features: ir.Table,
     models: dict[str, StoredModel],
     lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
 ) -> Iterator[dg.Output[ir.Table]]:
     """Whether and when each customer orders next, by the newest model trained before the day."""
-    with lake.collected(BEHAVIOUR_PREDICTIONS.schema, _predictions(context, lake, customer_features, models)) as rows:
+    found = _predictions(context, lake, customer_features, models, settings.threads)
+    with lake.collected(BEHAVIOUR_PREDICTIONS.schema, found) as rows:
         yield dg.Output(rows)
 
 
 def _predictions(
-    context: dg.AssetExecutionContext, lake: Lake, customer_features: ir.Table, models: Mapping[str, StoredModel]
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    customer_features: ir.Table,
+    models: Mapping[str, StoredModel],
+    threads: int,
 ) -> "Iterator[pa.Table]":
     """Predictions of the run's days, batch by batch."""
-    import pyarrow as pa
-
     from crm_assets.mining.purchases import PURCHASE_FEATURES, PurchaseModel, predict_purchases
 
     types = BEHAVIOUR_PREDICTIONS.schema.to_pyarrow()
@@ -147,9 +153,7 @@ def _predictions(
         model = PurchaseModel.from_document(stored.document)
         day = customer_features.filter(customer_features.as_of == as_of, customer_features.recency_days.notnull())
         rows = day.select("customer_id", **as_floats(day, PURCHASE_FEATURES)).order_by("customer_id")
-        for batch in lake.engine.batches(rows):
-            predicted = predict_purchases(model, batch.to_pandas(), as_of)
-            yield pa.Table.from_pandas(predicted, schema=types, preserve_index=False)
+        yield from scored(lake, rows, partial(predict_purchases, model, as_of=as_of), types, threads)
 
 
 purchase_assets = [purchase_model, behaviour_predictions]

@@ -6,6 +6,7 @@ champions are chosen (`mining/response_training.py`).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,6 +16,7 @@ import ibis.expr.types as ir
 from crm_assets.assets.behaviour import nothing
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.scoring import scored
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.response import CAMPAIGN_RESPONSES, CONTACT_PREFERENCES, RESPONSE_SCORES
 from crm_assets.lake.functions import local_time
@@ -179,8 +181,6 @@ def _scores(
     settings: Settings,
 ) -> "Iterator[pa.Table]":
     """Scores of the run's days, batch by batch."""
-    import pyarrow as pa
-
     from crm_assets.mining.response import SCORED, ResponseModels, score_responses
 
     types, policy = SCORED.to_pyarrow(), _policy(settings)
@@ -194,9 +194,8 @@ def _scores(
             known = _known_by(as_of, inputs, persons, hold)
             rates = response_rates(known[0], settings.response_horizon_days).to_pandas()
             rows = scored_rows(*known, sorted(model.kinds), as_of, hold)
-            for batch in lake.engine.batches(rows):
-                scores = score_responses(model, batch.to_pandas(), rates, as_of, policy, settings.threads)
-                yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
+            score = partial(score_responses, model, rates=rates, as_of=as_of, policy=policy)
+            yield from scored(lake, rows, score, types, settings.threads)
 
 
 def _policy(settings: Settings) -> "ResponsePolicy":

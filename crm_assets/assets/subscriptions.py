@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,6 +17,7 @@ from crm_assets.assets.clean import every_delivery
 from crm_assets.assets.models import card_metadata, previous_model
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.scoring import scored
 from crm_assets.assets.touched import full_exports
 from crm_assets.contracts.canonical import SUBSCRIPTIONS
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
@@ -144,8 +146,6 @@ def _scores(
     settings: Settings,
 ) -> "Iterator[pa.Table]":
     """Scores of the run's days, batch by batch."""
-    import pyarrow as pa
-
     from crm_assets.mining.churn import ChurnModel
     from crm_assets.mining.subscription_churn import score_subscriptions
 
@@ -157,9 +157,8 @@ def _scores(
             context.log.info("subscription churn scores of %s: %s", as_of, stored.card.get("needs"))
             continue
         model = ChurnModel.from_document(stored.document)
-        for batch in lake.engine.batches(contracts.running([as_of])):
-            scores = score_subscriptions(model, batch.to_pandas(), settings.threads)
-            yield pa.Table.from_pandas(scores, schema=types, preserve_index=False)
+        running = contracts.running([as_of])
+        yield from scored(lake, running, partial(score_subscriptions, model), types, settings.threads)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ champion is chosen (`mining/value_training.py`).
 
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -14,6 +15,7 @@ import ibis.expr.types as ir
 from crm_assets.assets.models import saying_who
 from crm_assets.assets.persons import MEMBERS
 from crm_assets.assets.policies import SINGLE_RUN, run_days
+from crm_assets.assets.scoring import scored
 from crm_assets.contracts.churn import MODEL_LEADERBOARD
 from crm_assets.contracts.registry import TRAINING_FEATURES
 from crm_assets.contracts.value import CUSTOMER_VALUE
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from crm_assets.mining.customer_value import ValueModel
     from crm_assets.mining.value_training import HeldOut, TrainedValue
 
 
@@ -115,9 +118,7 @@ def _values(
     settings: Settings,
 ) -> "Iterator[pa.Table]":
     """Values of the run's days, batch by batch."""
-    import pyarrow as pa
-
-    from crm_assets.mining.customer_value import VALUE_FEATURES, ValueModel, score_value
+    from crm_assets.mining.customer_value import VALUE_FEATURES, ValueModel
 
     customer_days, customer_features, persons = inputs
     types = CUSTOMER_VALUE.schema.to_pyarrow()
@@ -133,11 +134,16 @@ def _values(
             day = customer_features.filter(customer_features.as_of == as_of)
             read = {f"_{name}": value for name, value in as_floats(day, VALUE_FEATURES).items()}
             rows = rows.left_join(day.select("customer_id", **read), "customer_id").drop("customer_id_right")
-        for batch in lake.engine.batches(rows.order_by("customer_id")):
-            frame = batch.to_pandas()
-            features = frame.drop(columns=names[1:]).rename(columns=lambda name: name.removeprefix("_"))
-            scored = score_value(model, frame[names], as_of, features, settings.threads)
-            yield pa.Table.from_pandas(scored, schema=types, preserve_index=False)
+        score = partial(_value_of, model, names, as_of)
+        yield from scored(lake, rows.order_by("customer_id"), score, types, settings.threads)
+
+
+def _value_of(model: "ValueModel", measures: list[str], as_of: date, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Values of rows of measures and of features, whose names begin with an underscore."""
+    from crm_assets.mining.customer_value import score_value
+
+    features = rows.drop(columns=measures[1:]).rename(columns=lambda name: name.removeprefix("_"))
+    return score_value(model, rows[measures], as_of, features)
 
 
 def _model_of(models: Mapping[str, StoredModel], as_of: date) -> StoredModel:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
 """Level 3, the usual one, takes a sixth more of the time of a write and makes files 2% smaller."""
 
-BATCH_ROWS = 50_000
+BATCH_ROWS = 25_000
 """Rows of a batch; a row of features takes about a kilobyte."""
 
 NOTE = "crm_assets"

@@ -243,13 +243,12 @@ def order_histories(features: ir.Table, as_of_days: Sequence[date], most: int, s
     return read.group_by(key).agg(customers=read.count()).order_by(key)
 
 
-def score_churn(model: ChurnModel, features: pd.DataFrame, threads: int = 2) -> pd.DataFrame:
+def score_churn(model: ChurnModel, features: pd.DataFrame) -> pd.DataFrame:
     """Churn probability, risk band and reasons of every active customer.
 
     Args:
         model: a trained model; it says who is active.
         features: rows of `customer_features`, of one as_of day or several.
-        threads: for LightGBM.
 
     Returns:
         as_of, customer_id, churn_probability (0 to 1), risk_band, reasons (one to three texts, strongest first),
@@ -270,11 +269,11 @@ def score_churn(model: ChurnModel, features: pd.DataFrame, threads: int = 2) -> 
     inputs = feature_matrix(active, model.features)
 
     def score(rows: pd.DataFrame) -> NDArray[np.float64]:
-        return raw_scores(model.estimator, rows, threads)
+        return raw_scores(model.estimator, rows)
 
     raw = score(inputs)
     probability = calibrated(model.calibration, raw)
-    moved = contributions(model.estimator, inputs, model.typical, threads)
+    moved = contributions(model.estimator, inputs, model.typical)
     lowered = lowered_by_theme(score, raw, inputs, model.typical, theme)
     return pd.DataFrame(
         {

@@ -117,7 +117,7 @@ class ValueModel:
 
 
 def score_value(
-    model: ValueModel, measures: pd.DataFrame, as_of: date, features: pd.DataFrame | None = None, threads: int = 1
+    model: ValueModel, measures: pd.DataFrame, as_of: date, features: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """What each customer is expected to be worth, as of a day.
 
@@ -126,7 +126,6 @@ def score_value(
         measures: as `value_measures` gives them, of `as_of`.
         as_of: last day seen.
         features: customer_id and `VALUE_FEATURES` of that day; needed where LightGBM is champion.
-        threads: for LightGBM; the result does not depend on it.
 
     Returns:
         Rows of `contracts.value.CUSTOMER_VALUE`, by customer_id.
@@ -139,7 +138,7 @@ def score_value(
         return pd.DataFrame(columns=list(CUSTOMER_VALUE.by_name))
     orders, count, age = model.orders, rows["frequency"].to_numpy(np.float64), rows["age"].to_numpy(np.float64)
     order_value = expected_order_value(model.values, rows)
-    spend = predicted_spend(model, rows, as_of, order_value, features, threads)
+    spend = predicted_spend(model, rows, as_of, order_value, features)
     in_holdout = orders.orders_if_alive(count, age, model.holdout_days)
     in_horizon = orders.orders_if_alive(count, age, model.horizon_days)
     rate = float(np.log1p(model.discount_rate)) / DAYS_OF_YEAR
@@ -177,13 +176,12 @@ def predicted_spend(
     as_of: date,
     order_value: Floats,
     features: pd.DataFrame | None,
-    threads: int,
 ) -> Floats:
     """What the champion expects each customer to spend in the days that were held out, never less than nothing."""
     if model.champion == "past_spend":
         return past_pace(measures, model.first_day, as_of, model.holdout_days)
     if model.champion == "lightgbm":
-        return boosted_spend(model.booster, aligned(features, measures), threads)
+        return boosted_spend(model.booster, aligned(features, measures))
     count, recency, age = (measures[name].to_numpy(np.float64) for name in ("frequency", "recency", "age"))
     return model.orders.expected_orders(count, recency, age, model.holdout_days) * order_value
 
@@ -194,7 +192,7 @@ def past_pace(measures: pd.DataFrame, first_day: date, as_of: date, days: int) -
     return np.maximum(measures["amount"].to_numpy(np.float64), 0.0) * (days / history)
 
 
-def boosted_spend(booster: str, features: pd.DataFrame, threads: int) -> Floats:
+def boosted_spend(booster: str, features: pd.DataFrame, threads: int = 1) -> Floats:
     """What a LightGBM model expects each customer to spend."""
     import lightgbm
 

@@ -195,17 +195,7 @@ def score_item(models: PropensityModels, item: Item, rows: pd.DataFrame, as_of: 
     """
     model = models.items[str(item)]
     days = rows["bought_days"].fillna(0).astype("int64")
-    last = [
-        None if np.isnan(ago) else as_of - timedelta(days=int(ago)) for ago in rows["bought_recency"].astype("float64")
-    ]
-    words = [
-        f"bought on {count} days so far, last on {on}"
-        if count > 1
-        else f"bought once, on {on}"
-        if count
-        else "never bought"
-        for count, on in zip(days, last, strict=True)
-    ]
+    last, words = _last_bought(days, rows["bought_recency"].astype("float64"), as_of)
     frame = pd.DataFrame(
         {
             "as_of": as_of,
@@ -215,12 +205,29 @@ def score_item(models: PropensityModels, item: Item, rows: pd.DataFrame, as_of: 
             "probability": chance(model["champion"], model["estimator"], rows, models.horizon_days),
             "rank": 1,
             "bought_days": days,
-            "last_bought_on": pd.Series(last, index=rows.index, dtype="object"),
+            "last_bought_on": last,
             "reason": words,
             "model_id": models.model_id,
         }
     )
     return frame[list(PROPENSITY_SCORES.by_name)]
+
+
+def _last_bought(days: pd.Series, ago: pd.Series, as_of: date) -> tuple[pd.Series, pd.Series]:
+    """The day an item was last bought on, and what was bought of it in words; few customers differ in both numbers."""
+    place, pairs = pd.MultiIndex.from_arrays([days, ago.fillna(-1)]).factorize()
+    last = [None if since < 0 else as_of - timedelta(days=int(since)) for _, since in pairs]
+    words = [
+        f"bought on {count} days so far, last on {on}"
+        if count > 1
+        else f"bought once, on {on}"
+        if count
+        else "never bought"
+        for (count, _), on in zip(pairs, last, strict=True)
+    ]
+    told = (np.array(values, dtype=object)[place] for values in (last, words))
+    first, second = (pd.Series(values, index=days.index, dtype=object) for values in told)
+    return first, second
 
 
 def ranked_propensities(scores: ir.Table) -> ir.Table:

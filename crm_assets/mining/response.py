@@ -147,7 +147,6 @@ def score_responses(
     rates: pd.DataFrame,
     as_of: date,
     policy: ResponsePolicy,
-    threads: int = 1,
 ) -> pd.DataFrame:
     """Probability of a response, uplift and expected profit of each row, not ranked yet.
 
@@ -160,13 +159,12 @@ def score_responses(
         rates: as `response_cases.response_rates` gives them.
         as_of: last day seen.
         policy: what a response is worth.
-        threads: for trees.
 
     Returns:
         The columns of `SCORED`.
     """
     parts = [
-        _scored(models.kinds[str(kind)], some, rates[rates["campaign_kind"] == kind], as_of, policy, threads)
+        _scored(models.kinds[str(kind)], some, rates[rates["campaign_kind"] == kind], as_of, policy)
         for kind, some in rows.groupby("campaign_kind", sort=True)
         if kind in models.kinds
     ]
@@ -210,15 +208,15 @@ def ranked_responses(scored: ir.Table, policy: ResponsePolicy) -> ir.Table:
 
 
 def _scored(
-    model: KindModel, rows: pd.DataFrame, rates: pd.DataFrame, as_of: date, policy: ResponsePolicy, threads: int
+    model: KindModel, rows: pd.DataFrame, rates: pd.DataFrame, as_of: date, policy: ResponsePolicy
 ) -> pd.DataFrame:
     level = levels(rates, np.array([as_of], dtype="datetime64[D]"), model.horizon_days)[0]
     is_prospect = rows["order_days"].to_numpy(np.float64) <= 0
     probability = np.zeros(len(rows))
     customers = model.customers or model.prospects
     for side, champion in ((is_prospect, model.prospects), (~is_prospect, customers)):
-        probability[side] = champion.probability(rows[side], np.full(int(side.sum()), level), threads)
-    found = uplift_of(model.uplift, rows, threads) if model.uplift else None
+        probability[side] = champion.probability(rows[side], np.full(int(side.sum()), level))
+    found = uplift_of(model.uplift, rows) if model.uplift else None
     profit = policy.profit_of(model.value)
     adds = found.uplift if found else probability
     return rows[["campaign_kind", "customer_id"]].assign(

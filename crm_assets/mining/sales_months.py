@@ -11,14 +11,16 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from crm_assets.mining.as_of_days import union
 from crm_assets.mining.behaviour_sales import newest_categories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VERSION = "1"
 """Another one where sales are added up in another way than before."""
@@ -46,7 +48,7 @@ def mattered(transactions: ir.Table, customer_days: ir.Table, products: ir.Table
     return union(found).order_by("month", "what", "value")
 
 
-def states(made: Iterable[tuple[str, int]], told: Iterable[pa.Table]) -> dict[str, str]:
+def states(made: Iterable[tuple[str, int]], told: "Iterable[pa.Table]") -> dict[str, str]:
     """What tells the state of each month from another.
 
     Args:

@@ -149,13 +149,12 @@ def _limits(known: pd.DataFrame | None) -> str:
     return "Plan, fee and attributes are as told by the day; of contracts first delivered later, as first delivered."
 
 
-def score_subscriptions(model: ChurnModel, rows: pd.DataFrame, threads: int = 2) -> pd.DataFrame:
+def score_subscriptions(model: ChurnModel, rows: pd.DataFrame) -> pd.DataFrame:
     """Probability that each running contract ends, with band and reasons.
 
     Args:
         model: a trained model.
         rows: as `running_subscriptions` gives them.
-        threads: for trees.
 
     Returns:
         The columns of `SUBSCRIPTION_CHURN_SCORES`, by as_of and subscription_id.
@@ -168,7 +167,7 @@ def score_subscriptions(model: ChurnModel, rows: pd.DataFrame, threads: int = 2)
     inputs = encode(rows, encoding)
 
     def score(some: pd.DataFrame) -> NDArray[np.float64]:
-        return raw_scores(model.estimator, some, threads)
+        return raw_scores(model.estimator, some)
 
     raw = score(inputs)
     probability = calibrated(model.calibration, raw)

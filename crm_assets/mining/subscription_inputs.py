@@ -115,8 +115,8 @@ def encode(rows: pd.DataFrame, encoding: Encoding) -> pd.DataFrame:
         if value is None:
             columns[name] = np.full(len(rows), np.nan) if field is None else field.to_numpy()
         else:
-            text = np.full(len(rows), _MISSING) if field is None else field.to_numpy()
-            columns[name] = (text == value).astype(np.float64)
+            is_value = np.full(len(rows), value == _MISSING) if field is None else (field == value).to_numpy()
+            columns[name] = is_value.astype(np.float64)
     return pd.DataFrame(columns, index=rows.index, dtype="float64")
 
 
@@ -189,17 +189,28 @@ def _fields(
 ) -> dict[str, pd.Series]:
     """Every field as float64 or as text, attributes taken apart; those `counted` are numbers, or the rows decide."""
     fields = {name: pd.to_numeric(rows[name]).astype("float64") for name in numbers}
-    named = {name: rows[name] for name in categories}
-    attributes = [_attributes(text) for text in rows["attributes"]]
+    named = {}
+    for name in categories:
+        place, distinct = rows[name].factorize(use_na_sentinel=False)
+        named[name] = _texts(pd.Series(distinct, dtype=object), place, rows.index)
+    # Attributes are taken apart once for all rows that have the same.
+    place, distinct = rows["attributes"].factorize(use_na_sentinel=False)
+    attributes = [_attributes(text) for text in distinct]
     for key in sorted({key for found in attributes for key in found}):
-        values = pd.Series([found.get(key) for found in attributes], index=rows.index, dtype=object)
+        values = pd.Series([found.get(key) for found in attributes], dtype=object)
         name = key if key not in fields and key not in named else f"attributes {key}"
         if _all_numbers(values) if counted is None else name in counted:
-            fields[name] = pd.to_numeric(values, errors="coerce").astype("float64")
+            numbers_of = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+            fields[name] = pd.Series(numbers_of[place], index=rows.index)
         else:
-            named[name] = values
-    texts = {name: values.where(values.notna(), _MISSING).astype(str) for name, values in named.items()}
-    return {**fields, **texts}
+            named[name] = _texts(values, place, rows.index)
+    return {**fields, **named}
+
+
+def _texts(values: pd.Series, place: NDArray[np.intp], index: pd.Index) -> pd.Series:
+    """Values as text, null as missing, of rows that have the one at their place."""
+    codes, texts = values.where(values.notna(), _MISSING).astype(str).factorize()
+    return pd.Series(pd.Categorical.from_codes(codes[place], pd.Index(texts)), index=index)
 
 
 def _attributes(text: str | None) -> dict[str, Any]:
