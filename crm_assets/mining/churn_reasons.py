@@ -62,6 +62,9 @@ _LABELS = {
 }
 
 
+_PAUSE = ("recency_days", "gap_median")
+
+
 @cache
 def label(feature: str) -> str:
     """A feature in plain words."""
@@ -107,23 +110,21 @@ def reasons(
     quoted = np.take_along_axis(_quotable(inputs, typical), best, axis=1)
     weight = np.where(named & (lowered > 0), lowered * np.where(quoted, 1.0, FILLING), 0.0)
     order = np.argsort(-weight, axis=1, kind="stable")[:, :REASON_COUNT]
-    # What a sentence may quote: the feature itself, and the pause it is told beside.
     features, chosen = np.take_along_axis(best, order, axis=1), np.take_along_axis(weight, order, axis=1) > 0
-    values = np.take_along_axis(inputs.to_numpy(), features, axis=1).tolist()
-    pauses = inputs.reindex(columns=["recency_days", "gap_median"]).to_numpy().tolist()
-    return [
-        [
-            sentence(
-                columns[feature], {"recency_days": pause[0], "gap_median": pause[1], columns[feature]: value}, typical
-            )
-            for feature, value, told in zip(row_features, row_values, row_chosen, strict=True)
-            if told
-        ]
-        or [NOTHING]
-        for row_features, row_values, row_chosen, pause in zip(
-            features.tolist(), values, chosen.tolist(), pauses, strict=True
-        )
-    ]
+    told = np.full(features.shape, None, dtype=object)
+    for feature in np.unique(features[chosen]):
+        here = chosen & (features == feature)
+        told[here] = _sentences(columns[feature], inputs.iloc[here.nonzero()[0]], typical)
+    return [[text for text in row if text is not None] or [NOTHING] for row in told.tolist()]
+
+
+def _sentences(feature: str, inputs: pd.DataFrame, typical: Mapping[str, float | None]) -> NDArray[np.object_]:
+    """One feature of some customers in words; each sentence is made once."""
+    # What it may quote: the feature itself, or the pause and the gap it is told beside.
+    quoted = list(_PAUSE) if theme(feature) == "pause" else [feature]
+    place, distinct = pd.MultiIndex.from_frame(inputs.reindex(columns=quoted)).factorize()
+    texts = [sentence(feature, dict(zip(quoted, values, strict=True)), typical) for values in distinct]
+    return np.array(texts, dtype=object)[place]
 
 
 def _quotable(inputs: pd.DataFrame, typical: Mapping[str, float | None]) -> NDArray[np.bool_]:
