@@ -11,11 +11,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
 
+from crm_assets.contracts.behaviour import BEHAVIOUR_SALES
 from crm_assets.mining.as_of_days import union
 from crm_assets.mining.behaviour_sales import newest_categories
 
@@ -58,7 +60,8 @@ def states(made: Iterable[tuple[str, int]], told: "Iterable[pa.Table]") -> dict[
     Returns:
         A digest by month, such as ``2024-02``.
     """
-    months: defaultdict[str, Any] = defaultdict(lambda: hashlib.md5(VERSION.encode()))
+    # Rows with other columns than now are none to keep.
+    months: defaultdict[str, Any] = defaultdict(lambda: hashlib.md5(f"{VERSION} {BEHAVIOUR_SALES.schema}".encode()))
     for day, made_ns in made:
         months[day[:7]].update(f"{day} {made_ns}\n".encode())
     for part in told:
@@ -68,12 +71,10 @@ def states(made: Iterable[tuple[str, int]], told: "Iterable[pa.Table]") -> dict[
 
 
 def changed_since(before: Mapping[str, str], now: Mapping[str, str]) -> date | None:
-    """First day of the first month whose state changed, or else of the newest one; None where no month was known."""
+    """First day of the first month whose state changed, or else of the newest one; None where no month stays."""
     months = sorted(before.keys() | now.keys())
-    if not before or not now:
-        return None
-    changed = (month for month in months if before.get(month) != now.get(month))
-    return date.fromisoformat(f"{next(changed, months[-1])}-01")
+    kept = list(takewhile(lambda month: before.get(month) == now.get(month), months[:-1]))
+    return date.fromisoformat(f"{months[len(kept)]}-01") if kept else None
 
 
 def _followers(customer_days: ir.Table, others: ir.Table) -> ir.Table:
