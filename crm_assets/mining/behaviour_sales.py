@@ -196,8 +196,10 @@ def _days(orders: ir.Table) -> ir.Table:
         starts_on = seen[f"start_of_{period}"]
         counts = seen.known & (seen.before.isnull() | (seen.before < starts_on))
         columns[f"customers_{period}"] = seen.count(where=counts)
-        columns[f"new_customers_{period}"] = seen.count(where=counts & (seen.first_on >= starts_on))
-        columns[f"new_customer_revenue_{period}"] = seen.revenue.sum(where=seen.first_on >= starts_on)
+        # Who returned something before their first order is new in the period of that order only.
+        is_new = seen.first_on.truncate(_PERIOD_UNITS[period]) == starts_on
+        columns[f"new_customers_{period}"] = seen.count(where=counts & is_new)
+        columns[f"new_customer_revenue_{period}"] = seen.revenue.sum(where=is_new)
     return seen.group_by("value", "day").agg(**columns)
 
 
