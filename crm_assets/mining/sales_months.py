@@ -24,7 +24,7 @@ from crm_assets.mining.behaviour_sales import newest_categories
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "1"
+VERSION = "2"
 """Another one where sales are added up in another way than before."""
 
 
